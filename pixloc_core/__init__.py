@@ -1,0 +1,1 @@
+"""Visual localization by feature-metric alignment against a Structure-from-Motion map."""

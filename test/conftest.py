@@ -1,0 +1,20 @@
+"""Settings of the whole test suite."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Message classes check their field types only with this set before they are imported.
+os.environ.setdefault("ROS_PYTHON_CHECK_FIELDS", "1")
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """Folder with real image sets (`data/`) and reference numbers (`fixtures/`)."""
+    folder = Path(os.environ.get("PIXLOC_SHARED", REPOSITORY.parent / "shared"))
+    if not (folder / "data").is_dir():
+        pytest.skip(f"no test material at {folder} (set PIXLOC_SHARED)")
+    return folder
