@@ -1,0 +1,1 @@
+"""Image features: extractors, pyramids, and the descriptors of map points."""
