@@ -49,8 +49,9 @@ def run(args: argparse.Namespace) -> int:
     write_weights(weights, args.output)
     parameters = sum(tensor.numel() for tensor in weights.network.values())
     damping = "learned damping" if weights.damping is not None else "no learned damping"
+    trained_on = weights.provenance.trained_on or "unknown data"
     print(
-        f"{args.output}: {weights.config.encoder}, {parameters / 1e6:.1f} M parameters, {damping}, "
-        f"trained on {weights.provenance.trained_on or 'unknown data'}"
+        f"{args.output}: {weights.config.encoder}, {parameters / 1e6:.1f} M parameters, "
+        f"{damping}, trained on {trained_on}"
     )
     return 0
