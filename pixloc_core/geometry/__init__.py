@@ -1,0 +1,17 @@
+"""Rotations, poses, cameras and sampling of maps."""
+
+from pixloc_core.geometry.camera import Camera
+from pixloc_core.geometry.camera_formats import CameraModel
+from pixloc_core.geometry.distortion import DistortionModel
+from pixloc_core.geometry.interpolation import inside, sample, sample_with_gradient
+from pixloc_core.geometry.pose import Pose
+
+__all__ = [
+    "Camera",
+    "CameraModel",
+    "DistortionModel",
+    "Pose",
+    "inside",
+    "sample",
+    "sample_with_gradient",
+]
