@@ -1,0 +1,1 @@
+"""Map data and the file formats it comes in; knows nothing of networks."""
