@@ -1,0 +1,1 @@
+"""Pose errors, lists of queries, tables."""
