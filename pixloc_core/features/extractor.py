@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
-from numpy.typing import NDArray
+import torch
 
-from pixloc_core.config import check, load, setting
+from pixloc_core.config import check, load, section, setting
+from pixloc_core.errors import ConfigError
+from pixloc_core.features.preprocessing import Image
 from pixloc_core.features.pyramid import FeaturePyramid
+from pixloc_core.features.unet_extractor import UNetExtractorConfig
 from pixloc_core.geometry import Camera
 
 
@@ -31,7 +33,7 @@ class Extractor(Protocol):
     def config_dict(self) -> dict[str, Any]:
         """The `ExtractorConfig` that makes this extractor again, as plain JSON values."""
 
-    def extract(self, image: NDArray[np.uint8], camera: Camera) -> FeaturePyramid:
+    def extract(self, image: Image, camera: Camera) -> FeaturePyramid:
         """Extract features of one image.
 
         Args:
@@ -41,6 +43,14 @@ class Extractor(Protocol):
         Raises:
             ImageError: If the image cannot be used, see `preprocessing.prepare`.
         """
+
+
+@runtime_checkable
+class RawExtractor(Protocol):
+    """An extractor whose map images are sampled before descriptors are normalized."""
+
+    def extract_reference(self, image: Image, camera: Camera) -> FeaturePyramid:
+        """As `Extractor.extract`, with descriptors that are not normalized yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +63,9 @@ class ExtractorConfig:
         choices=("gradients", "unet"),
     )
     device: str = setting("cpu", doc="Torch device that computes the features: cpu, cuda, cuda:1.")
+    unet: UNetExtractorConfig = section(  # noqa: RUF009 (a field)
+        UNetExtractorConfig, doc="Settings of the U-Net."
+    )
 
     def __post_init__(self) -> None:
         check(self)
@@ -70,4 +83,26 @@ def create_extractor(config: ExtractorConfig | Mapping[str, Any]) -> Extractor:
     """
     if not isinstance(config, ExtractorConfig):
         config = load(ExtractorConfig, **{str(key): value for key, value in config.items()})
+    device = _find_device(config.device)
+    if config.kind == "unet":
+        return _create_unet(config.unet, device)
     raise NotImplementedError(config.kind)
+
+
+def _create_unet(config: UNetExtractorConfig, device: torch.device) -> Extractor:
+    from pixloc_core.features.checkpoint import load_weights
+    from pixloc_core.features.unet_extractor import UNetExtractor
+
+    if not config.weights:
+        raise ConfigError("ExtractorConfig.unet.weights is empty, expected a weights file")
+    return UNetExtractor(load_weights(config.weights), config, device)
+
+
+def _find_device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"ExtractorConfig.device is {name!r}, expected cpu or cuda") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"ExtractorConfig.device is {name!r}, but there is no CUDA device")
+    return device
