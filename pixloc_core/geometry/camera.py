@@ -9,6 +9,7 @@ from pixloc_core.errors import ShapeError
 from pixloc_core.geometry import camera_formats, distortion
 from pixloc_core.geometry.camera_formats import Intrinsics
 from pixloc_core.geometry.distortion import DistortionModel
+from pixloc_core.geometry.interpolation import inside
 from pixloc_core.geometry.tensor_backed import TensorBacked, broadcast_batch, check_width
 from pixloc_core.shapes import Bool, Float, Tensor
 
@@ -156,8 +157,8 @@ class Camera(TensorBacked):
 
     def in_image(self, points_px: Float[Tensor, "*b n 2"]) -> Bool[Tensor, "*b n"]:
         """Whether pixels lie in the image, borders included: `0 <= p <= size - 1`."""
-        last = self.size[..., None, :] - 1
-        return ((points_px >= 0) & (points_px <= last)).all(-1)
+        width, height = self.size[..., None, :].unbind(-1)
+        return inside(points_px, (width, height))
 
     def world2image(
         self, points_cam: Float[Tensor, "*b n 3"]
@@ -172,10 +173,10 @@ class Camera(TensorBacked):
             distortion, inside the image. Points that fail one of the first two, NaN included,
             give finite pixels without meaning and gradient zero.
         """
-        u, v, r2, _, usable = self._normalize(points_cam)
-        u, v = distortion.apply(self._model, self.dist, u, v, r2)
-        points_px = torch.stack((u, v), -1) * self.f[..., None, :] + self.c[..., None, :]
-        return points_px, usable & self.in_image(points_px)
+        u, v, _, usable = self._normalize(points_cam)
+        u, v = distortion.apply(self._model, self.dist, u, v)
+        x, y, in_image = self._to_pixels(u, v)
+        return torch.stack((x, y), -1), usable & in_image
 
     def J_world2image(
         self, points_cam: Float[Tensor, "*b n 3"]
@@ -185,40 +186,69 @@ class Camera(TensorBacked):
         The mask does not ask whether the pixel is inside the image. Elsewhere the derivative is
         finite without meaning.
         """
-        u, v, r2, inv_z, usable = self._normalize(points_cam)
-        return self._project(u, v, r2, inv_z)[1], usable
+        u, v, inv_z, usable = self._normalize(points_cam)
+        return self._project(u, v, inv_z)[1], usable
 
     def project_with_jacobian(
         self, points_cam: Float[Tensor, "*b n 3"]
     ) -> tuple[Float[Tensor, "*b n 2"], Float[Tensor, "*b n 2 3"], Bool[Tensor, "*b n"]]:
         """Pixels, their derivative by the points, and the mask of `world2image`, in one go."""
-        u, v, r2, inv_z, usable = self._normalize(points_cam)
-        points_px, J = self._project(u, v, r2, inv_z)
-        return points_px, J, usable & self.in_image(points_px)
+        u, v, inv_z, usable = self._normalize(points_cam)
+        points_px, J, in_image = self._project(u, v, inv_z)
+        return points_px, J, usable & in_image
 
-    def _normalize(self, points_cam: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Coordinates u, v at unit depth, r^2, 1/z and mask; unusable points go to the axis."""
-        if points_cam.shape[-1] != 3 or points_cam.ndim < 2:
+    def image2world(
+        self, points_px: Float[Tensor, "*b n 2"]
+    ) -> tuple[Float[Tensor, "*b n 3"], Bool[Tensor, "*b n"]]:
+        """Rays of pixels as points at unit depth, and whether the lens has such a ray (eq. 2.12).
+
+        Pixels need not lie in the image. Rays outside the mask are finite without meaning.
+        """
+        uv_distorted = (points_px - self.c[..., None, :]) / self.f[..., None, :]
+        uv, found = distortion.undistort(self._model, self.dist, uv_distorted, self.max_radius)
+        return torch.cat((uv, torch.ones_like(uv[..., :1])), -1), found
+
+    def to_colmap_dict(self) -> dict[str, Any]:
+        """COLMAP dict (model, width, height, params) of one camera, with COLMAP's half pixel.
+
+        Raises:
+            ShapeError: If this is a batch.
+        """
+        if self.shape:
+            raise ShapeError(f"cameras have batch shape {tuple(self.shape)}, expected one camera")
+        width, height, fx, fy, cx, cy, *dist = self._data.tolist()
+        intrinsics = Intrinsics((width, height), (fx, fy), (cx, cy), self._model, tuple(dist))
+        return camera_formats.write_colmap(intrinsics)
+
+    # Below, coordinates are separate tensors (*b, n): several times faster than a last dimension
+    # of two.
+
+    def _normalize(self, points_cam: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Coordinates u, v at unit depth, 1/z and mask; unusable points go to the axis."""
+        if points_cam.ndim < 2 or points_cam.shape[-1] != 3:
             raise ShapeError(f"points have shape {tuple(points_cam.shape)}, expected (*b, n, 3)")
         x, y, z = points_cam.unbind(-1)
         in_front = z > NEAR_PLANE
-        inv_z = torch.where(in_front, z, torch.ones_like(z)).reciprocal()
+        inv_z = torch.where(in_front, z, 1).reciprocal()
         u, v = x * inv_z, y * inv_z
         usable = in_front & (u * u + v * v < self._radius_sq)
-        zero = torch.zeros((), dtype=u.dtype, device=u.device)
-        u, v = torch.where(usable, u, zero), torch.where(usable, v, zero)
-        return u, v, u * u + v * v, inv_z, usable
+        return torch.where(usable, u, 0), torch.where(usable, v, 0), inv_z, usable
 
-    def _project(self, u: Tensor, v: Tensor, r2: Tensor, inv_z: Tensor) -> tuple[Tensor, Tensor]:
-        """Pixels and Jacobian of normalized coordinates (eq. 2.10)."""
-        u_d, v_d, J_uu, J_uv, J_vv = distortion.apply_with_jacobian(
-            self._model, self.dist, u, v, r2
-        )
-        f = self.f[..., None, :]
-        points_px = torch.stack((u_d, v_d), -1) * f + self.c[..., None, :]
-        fx, fy = (f * inv_z[..., None]).unbind(-1)
+    def _to_pixels(self, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Pixel coordinates of distorted points, and whether they lie in the image."""
+        width, height, fx, fy, cx, cy = self._data[..., None, :6].unbind(-1)
+        x, y = torch.addcmul(cx, u, fx), torch.addcmul(cy, v, fy)
+        return x, y, (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+
+    def _project(self, u: Tensor, v: Tensor, inv_z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Pixels, their Jacobian and whether they lie in the image (eq. 2.10)."""
+        u_d, v_d, J_uu, J_uv, J_vv = distortion.apply_with_jacobian(self._model, self.dist, u, v)
+        x, y, in_image = self._to_pixels(u_d, v_d)
+        fx, fy = self.f[..., None, :].unbind(-1)
+        fx, fy = fx * inv_z, fy * inv_z
         rows = (
             fx * J_uu, fx * J_uv, -fx * (J_uu * u + J_uv * v),
             fy * J_uv, fy * J_vv, -fy * (J_uv * u + J_vv * v),
         )  # fmt: skip
-        return points_px, torch.stack(rows, -1).reshape(*u.shape, 2, 3)
+        J = torch.stack(rows, -1).reshape(*u.shape, 2, 3)
+        return torch.stack((x, y), -1), J, in_image

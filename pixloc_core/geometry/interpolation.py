@@ -10,6 +10,8 @@ centre of the top-left pixel. Three modes:
                      repeat the border (eq. 3.4)
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,6 +22,7 @@ from pixloc_core.errors import ShapeError
 from pixloc_core.shapes import Bool, Float, Int, Tensor
 
 Mode = Literal["linear", "linear_analytic", "cubic"]
+_HALF = (torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ def sample(
     Returns:
         Values in the number type of the map, or float32 for maps in half precision.
     """
-    return make_stencil(points, map_.shape, mode, gradient=False).value(map_)
+    return make_stencil(points, map_, mode, gradient=False).value(map_)
 
 
 def sample_with_gradient(
@@ -73,12 +76,12 @@ def sample_with_gradient(
 
     The two parts of the gradient lie one after the other: `unbind(-1)` gives contiguous tensors.
     """
-    stencil = make_stencil(points, map_.shape, mode)
+    stencil = make_stencil(points, map_, mode)
     return stencil.value(map_), stencil.gradient(map_).movedim(0, -1)
 
 
 def inside(
-    points: Float[Tensor, "*m n 2"], size: tuple[float, float] | Tensor, pad: float = 0
+    points: Float[Tensor, "*m n 2"], size: Sequence[float | Tensor] | Tensor, pad: float = 0
 ) -> Bool[Tensor, "*m n"]:
     """Whether points keep a distance to the border: `pad <= p <= size - 1 - pad`.
 
@@ -94,7 +97,7 @@ def inside(
 
 def make_stencil(
     points: Float[Tensor, "*m n 2"],
-    shape: torch.Size,
+    map_: Float[Tensor, "*#m h w c"],
     mode: Mode = "linear",
     *,
     gradient: bool = True,
@@ -103,33 +106,33 @@ def make_stencil(
 
     Args:
         points: x, y in pixels of the map.
-        shape: Shape `(*m, h, w, c)` of the maps.
+        map_: Map, of which only the shape and the number type are used.
         mode: See the module.
         gradient: Whether the gradient will be asked for.
     """
-    if points.shape[-1] != 2 or len(shape) < 3:
+    if points.shape[-1] != 2 or map_.ndim < 3:
         raise ShapeError(
-            f"points and map have shapes {tuple(points.shape)}, {tuple(shape)}, "
-            "expected (*m, n, 2), (*m, h, w, c)"
+            f"points and map have shapes {tuple(points.shape)} and {tuple(map_.shape)}, "
+            "expected (*m, n, 2) and (*m, h, w, c)"
         )
-    batch, (height, width) = shape[:-3], shape[-3:-1]
+    *batch, height, width, _ = map_.shape
     x, y = points.unbind(-1)
-    columns, wx, dx = _AXIS[mode](x, width, gradient)
-    rows, wy, dy = _AXIS[mode](y, height, gradient)
+    columns, wx, dx = _AXIS[mode](x, width, map_.dtype, gradient)
+    rows, wy, dy = _AXIS[mode](y, height, map_.dtype, gradient)
     rows = rows * width
-    if len(batch):
-        count = batch.numel()
-        first = torch.arange(count, device=points.device) * (height * width)
-        rows = rows + first.reshape(*batch, 1, 1)
-    k = wx.shape[-1]
+    if math.prod(batch) != 1:
+        first = torch.arange(math.prod(batch), dtype=rows.dtype, device=rows.device)
+        rows = rows + (height * width) * first.reshape(*batch, 1)
     # The taps of the value are the middle ones of those of the derivative.
-    value_columns, value_rows = _middle(columns, k), _middle(rows, k)
-    index, weight = _outer_sum(value_rows, value_columns), _outer_product(wy, wx)
+    value_columns, value_rows = _middle(columns, len(wx)), _middle(rows, len(wy))
+    index, weight = _combine(value_rows, value_columns, wy, wx)
     if not gradient:
         return Stencil(index, weight)
-    gx = (_outer_sum(value_rows, columns), _outer_product(wy, dx))
-    gy = (_outer_sum(rows, value_columns), _outer_product(dy, wx))
-    return Stencil(index, weight, torch.stack((gx[0], gy[0])), torch.stack((gx[1], gy[1])))
+    along_x = _combine(value_rows, columns, wy, dx)
+    along_y = _combine(rows, value_columns, dy, wx)
+    return Stencil(
+        index, weight, torch.stack((along_x[0], along_y[0])), torch.stack((along_x[1], along_y[1]))
+    )
 
 
 def weighted_rows(
@@ -141,60 +144,74 @@ def weighted_rows(
     """
     table = map_.reshape(-1, map_.shape[-1])
     flat_index, flat_weight = index.flatten(0, -2), weight.flatten(0, -2)
-    if table.dtype in (torch.float16, torch.bfloat16):
+    if table.dtype in _HALF:
         pixels = functional.embedding(flat_index, table).float()
-        sums = (flat_weight.float()[:, None, :] @ pixels)[:, 0]
+        sums = (flat_weight[:, None, :] @ pixels)[:, 0]
     else:
-        weights = flat_weight.to(table.dtype)
-        sums = functional.embedding_bag(flat_index, table, per_sample_weights=weights, mode="sum")
+        sums = functional.embedding_bag(
+            flat_index, table, per_sample_weights=flat_weight.to(table.dtype), mode="sum"
+        )
     return sums.reshape(*index.shape[:-1], table.shape[-1])
 
 
-def _taps(x: Tensor, size: int, first: int, count: int) -> tuple[Tensor, Tensor, Tensor]:
+# Taps come first, (k, *m, n), until the end: a small last dimension is several times slower.
+
+
+def _taps(
+    x: Tensor, size: int, dtype: torch.dtype, offsets: range
+) -> tuple[Tensor, Tensor, Tensor]:
     """Clamped pixel numbers around x, whether they exist, and the fraction of x."""
     # PixLoc keeps points this near before it pads with zeros; NaN goes to the far end.
     limit = 0.5 * (size - 1)
     x = x.nan_to_num(nan=-limit).clamp(-limit, 3 * limit)
     base = x.floor()
-    taps = base.long()[..., None] + torch.arange(first, first + count, device=x.device)
-    exists = (taps >= 0) & (taps < size)
-    return taps.clamp(0, size - 1), exists, x - base
+    fraction = (x - base).to(torch.float32 if dtype in _HALF else dtype)
+    steps = torch.arange(offsets.start, offsets.stop, dtype=torch.int32, device=x.device)
+    taps = base.to(torch.int32) + steps.reshape(-1, *[1] * x.ndim)
+    clamped = taps.clamp(0, size - 1)
+    return clamped, clamped == taps, fraction
 
 
-def _linear_axis(x: Tensor, size: int, gradient: bool) -> tuple[Tensor, Tensor, Tensor]:
-    first, count = (-1, 4) if gradient else (0, 2)
-    taps, exists, f = _taps(x, size, first, count)
-    ramp = torch.stack((1 - f, f), -1)
+def _linear_axis(
+    x: Tensor, size: int, dtype: torch.dtype, gradient: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    taps, exists, f = _taps(x, size, dtype, range(-1, 3) if gradient else range(2))
+    ramp = torch.stack((1 - f, f))
     value = ramp * _middle(exists, 2)
-    return taps, value, 0.5 * torch.cat((-ramp, ramp), -1) * exists if gradient else value
+    return taps, value, torch.cat((-0.5 * ramp, 0.5 * ramp)) * exists if gradient else value
 
 
-def _linear_analytic_axis(x: Tensor, size: int, gradient: bool) -> tuple[Tensor, Tensor, Tensor]:
-    taps, exists, f = _taps(x, size, 0, 2)
+def _linear_analytic_axis(
+    x: Tensor, size: int, dtype: torch.dtype, gradient: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    taps, exists, f = _taps(x, size, dtype, range(2))
     one = torch.ones_like(f)
-    return taps, torch.stack((1 - f, f), -1) * exists, torch.stack((-one, one), -1) * exists
+    return taps, torch.stack((1 - f, f)) * exists, torch.stack((-one, one)) * exists
 
 
-def _cubic_axis(x: Tensor, size: int, gradient: bool) -> tuple[Tensor, Tensor, Tensor]:
-    taps, _, f = _taps(x, size, -1, 4)
+def _cubic_axis(
+    x: Tensor, size: int, dtype: torch.dtype, gradient: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    taps, _, f = _taps(x, size, dtype, range(-1, 3))
     f2 = f * f
     f3 = f2 * f
     value = (-f + 2 * f2 - f3, 2 - 5 * f2 + 3 * f3, f + 4 * f2 - 3 * f3, f3 - f2)
     slope = (-1 + 4 * f - 3 * f2, 9 * f2 - 10 * f, 1 + 8 * f - 9 * f2, 3 * f2 - 2 * f)
-    return taps, 0.5 * torch.stack(value, -1), 0.5 * torch.stack(slope, -1)
+    return taps, 0.5 * torch.stack(value), 0.5 * torch.stack(slope)
 
 
 _AXIS = {"linear": _linear_axis, "linear_analytic": _linear_analytic_axis, "cubic": _cubic_axis}
 
 
 def _middle(taps: Tensor, count: int) -> Tensor:
-    skip = (taps.shape[-1] - count) // 2
-    return taps[..., skip : skip + count]
+    skip = (len(taps) - count) // 2
+    return taps[skip : skip + count]
 
 
-def _outer_sum(rows: Tensor, columns: Tensor) -> Tensor:
-    return (rows[..., :, None] + columns[..., None, :]).flatten(-2)
-
-
-def _outer_product(rows: Tensor, columns: Tensor) -> Tensor:
-    return (rows[..., :, None] * columns[..., None, :]).flatten(-2)
+def _combine(
+    rows: Tensor, columns: Tensor, row_weight: Tensor, column_weight: Tensor
+) -> tuple[Tensor, Tensor]:
+    """All pairs of rows and columns: pixel numbers and weights `(*m, n, k)`."""
+    index = (rows[:, None] + columns).flatten(0, 1)
+    weight = (row_weight[:, None] * column_weight).flatten(0, 1)
+    return index.movedim(0, -1), weight.movedim(0, -1)

@@ -8,31 +8,25 @@ import torch
 
 from pixloc_core.shapes import Float, Tensor
 
-# Below this squared angle the three-term Taylor series is exact to double precision.
-_SMALL_ANGLE_SQUARED = 1e-4
+# Squared lengths are kept above this. Quotients like sin(x)/x are then exact, gradients included:
+# what cancels near zero is multiplied by the vector itself.
+_TINY = 1e-30
 
 
 def hat(w: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3 3"]:
     """Skew-symmetric matrix with `hat(w) @ p == cross(w, p)` (eq. 1.1)."""
-    x, y, z = w.unbind(-1)
-    zero = torch.zeros_like(x)
-    return _matrix(zero, -z, y, z, zero, -x, -y, x, zero)
+    axes = torch.eye(3, dtype=w.dtype, device=w.device).expand(*w.shape, 3)
+    W: Tensor = torch.linalg.cross(w[..., None].expand_as(axes), axes, dim=-2)
+    return W
 
 
 def exp(w: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3 3"]:
     """Rotation matrix of a rotation vector (eq. 1.2)."""
-    angle_sq = (w * w).sum(-1)
-    small = angle_sq < _SMALL_ANGLE_SQUARED
-    # The untaken branch must be harmless too: its gradient is multiplied by zero, not skipped.
-    angle = torch.where(small, torch.ones_like(angle_sq), angle_sq).sqrt()
+    angle = (w * w).sum(-1)[..., None, None].clamp(min=_TINY).sqrt()
     half = 0.5 * angle
-    sine = torch.where(small, 1 - angle_sq / 6 * (1 - angle_sq / 20), angle.sin() / angle)
-    cosine = torch.where(
-        small, 0.5 - angle_sq / 24 * (1 - angle_sq / 30), 0.5 * (half.sin() / half).square()
-    )
     W = hat(w)
-    identity = torch.eye(3, dtype=w.dtype, device=w.device)
-    return identity + sine[..., None, None] * W + cosine[..., None, None] * (W @ W)
+    first_order = torch.eye(3, dtype=w.dtype, device=w.device) + (angle.sin() / angle) * W
+    return first_order + 0.5 * (half.sin() / half).square() * (W @ W)
 
 
 def log(R: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 3"]:
@@ -41,13 +35,9 @@ def log(R: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 3"]:
     At a half turn both signs of the axis are right; one is returned.
     """
     q = to_quat_wxyz(R)
-    w, xyz = q[..., :1], q[..., 1:]
-    sine_sq = (xyz * xyz).sum(-1, keepdim=True)
-    small = sine_sq < 0.25 * _SMALL_ANGLE_SQUARED
-    sine = torch.where(small, torch.ones_like(sine_sq), sine_sq).sqrt()
-    # angle / sin(angle / 2): arcsin series for small angles, where w is close to one.
-    ratio = 2 + sine_sq / 3 * (1 + sine_sq * 0.45)
-    return xyz * torch.where(small, ratio, 2 * torch.atan2(sine, w) / sine)
+    cosine, xyz = q[..., :1], q[..., 1:]
+    sine = (xyz * xyz).sum(-1, keepdim=True).clamp(min=_TINY).sqrt()
+    return xyz * (2 * torch.atan2(sine, cosine) / sine)
 
 
 def angle(R: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b"]:
