@@ -1,0 +1,182 @@
+"""Poses, covariances, stamps and cameras: between ROS messages and the core (pure functions).
+
+Images are in `image_conversions.py`. The mathematics of the covariance is in docs/node.md.
+"""
+
+from typing import Any
+
+import torch
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import (
+    Point,
+    PoseWithCovarianceStamped,
+    Quaternion,
+    TransformStamped,
+    Vector3,
+)
+from geometry_msgs.msg import Pose as PoseMessage
+from sensor_msgs.msg import CameraInfo
+
+from pixloc_core.errors import FormatError, FrameError
+from pixloc_core.geometry import Camera, Pose, so3
+from pixloc_core.shapes import Float, Tensor
+from pixloc_ros.transform_tree import RigidTransform
+
+NANOSECONDS = 1_000_000_000
+
+
+def stamp_to_ns(stamp: Time) -> int:
+    """Nanoseconds of a stamp."""
+    return int(stamp.sec) * NANOSECONDS + int(stamp.nanosec)
+
+
+def ns_to_stamp(nanoseconds: int) -> Time:
+    """Stamp of nanoseconds."""
+    seconds, rest = divmod(nanoseconds, NANOSECONDS)
+    return Time(sec=seconds, nanosec=rest)
+
+
+def rigid_from_message(transform: Any) -> RigidTransform:
+    """Checked transform of a geometry_msgs Transform or Pose.
+
+    Raises:
+        FrameError: If a number is not finite or the quaternion is not of length one.
+    """
+    t = transform.translation if hasattr(transform, "translation") else transform.position
+    q = transform.rotation if hasattr(transform, "rotation") else transform.orientation
+    return RigidTransform.checked((t.x, t.y, t.z), (q.x, q.y, q.z, q.w))
+
+
+def pose_from_rigid(rigid: RigidTransform) -> Pose:
+    """Pose (float64, batch shape ()) of a checked transform."""
+    x, y, z, w = rigid.quat_xyzw.tolist()
+    quat_wxyz = torch.tensor((w, x, y, z), dtype=torch.float64)
+    return Pose.from_quat_wxyz(quat_wxyz, torch.from_numpy(rigid.translation))
+
+
+def pose_from_message(message: Any) -> Pose:
+    """Pose (float64) of a geometry_msgs Transform or Pose; raises as `rigid_from_message`."""
+    return pose_from_rigid(rigid_from_message(message))
+
+
+def pose_to_message(pose: Pose) -> PoseMessage:
+    """geometry_msgs/Pose of one pose."""
+    x, y, z, quaternion = _numbers(pose)
+    return PoseMessage(position=Point(x=x, y=y, z=z), orientation=quaternion)
+
+
+def pose_to_transform(
+    parent_from_child: Pose, parent: str, child: str, stamp_ns: int
+) -> TransformStamped:
+    """geometry_msgs/TransformStamped of one pose."""
+    x, y, z, quaternion = _numbers(parent_from_child)
+    message = TransformStamped(child_frame_id=child)
+    message.header.frame_id = parent
+    message.header.stamp = ns_to_stamp(stamp_ns)
+    message.transform.translation = Vector3(x=x, y=y, z=z)
+    message.transform.rotation = quaternion
+    return message
+
+
+def _numbers(pose: Pose) -> tuple[float, float, float, Quaternion]:
+    x, y, z = pose.t.tolist()
+    qw, qx, qy, qz = pose.quat_wxyz().tolist()
+    return x, y, z, Quaternion(x=qx, y=qy, z=qz, w=qw)
+
+
+def pose_from_initialpose(message: PoseWithCovarianceStamped, global_frame: str) -> Pose:
+    """`map_from_base` of a pose somebody gave, checked.
+
+    Raises:
+        FrameError: If it is in another frame than `global_frame`, or no proper pose.
+    """
+    frame = message.header.frame_id.lstrip("/")
+    if frame != global_frame:
+        raise FrameError(f"initialpose is in frame {frame!r}, expected {global_frame!r}")
+    try:
+        return pose_from_message(message.pose.pose)
+    except FrameError as error:
+        raise FrameError(f"initialpose: {error}") from None
+
+
+def pose_to_stamped(
+    map_from_base: Pose, covariance: Float[Tensor, "6 6"], global_frame: str, stamp: Time
+) -> PoseWithCovarianceStamped:
+    """The answer of the node.
+
+    Args:
+        map_from_base: Pose of the robot.
+        covariance: Of x, y, z, rotX, rotY, rotZ about the fixed axes of the map (REP-103).
+        global_frame: Name of the map frame.
+        stamp: Exposure of the image.
+    """
+    message = PoseWithCovarianceStamped()
+    message.header.frame_id = global_frame
+    message.header.stamp = stamp
+    message.pose.pose = pose_to_message(map_from_base)
+    message.pose.covariance = covariance.flatten().tolist()
+    return message
+
+
+def base_covariance(
+    covariance: Float[Tensor, "6 6"], cam_from_map: Pose, cam_from_base: Pose
+) -> Float[Tensor, "6 6"]:
+    """Covariance of the base in the map, of that of the increment of `cam_from_map`.
+
+    Args:
+        covariance: Of `xi = (v, w)`, on the left of `cam_from_map`, in the camera frame.
+        cam_from_map: Pose it belongs to.
+        cam_from_base: Where the base is in the camera: the lever arm.
+
+    Returns:
+        Of x, y, z, rotX, rotY, rotZ: metres and radians, about the fixed axes of the map.
+
+    Source: docs/node.md (eq. 1 and 2).
+    """
+    map_from_cam = cam_from_map.R.mT.double()
+    jacobian = torch.zeros(6, 6, dtype=torch.float64)
+    jacobian[:3, :3] = jacobian[3:, 3:] = -map_from_cam
+    jacobian[:3, 3:] = map_from_cam @ so3.hat(cam_from_base.t.double())
+    result = jacobian @ covariance.double() @ jacobian.mT
+    return (result + result.mT) / 2
+
+
+class CameraReader:
+    """Camera of the newest CameraInfo; parsed again only when its content changes."""
+
+    def __init__(self, *, rectified: bool) -> None:
+        self._rectified = rectified
+        self._key: tuple[Any, ...] | None = None
+        self._camera: Camera | None = None
+
+    def read(self, info: CameraInfo, image_size: tuple[int, int]) -> Camera:
+        """Camera of an image (float64).
+
+        Args:
+            info: Its calibration.
+            image_size: Width and height in pixels of the image.
+
+        Raises:
+            FormatError: If the camera is not calibrated, its model is unknown, or the image has
+                another size than the calibration.
+        """
+        key = _content(info)
+        if self._camera is None or key != self._key:
+            self._camera = Camera.from_camera_info(info, rectified=self._rectified)
+            self._key = key
+        expected = tuple(round(size) for size in self._camera.size.tolist())
+        if expected != image_size:
+            raise FormatError(
+                f"image is {image_size[0]}x{image_size[1]}, "
+                f"but camera_info describes {expected[0]}x{expected[1]}"
+            )
+        return self._camera
+
+
+def _content(info: CameraInfo) -> tuple[Any, ...]:
+    roi = info.roi
+    return (
+        *(info.width, info.height, info.distortion_model, info.binning_x, info.binning_y),
+        *(roi.x_offset, roi.y_offset, roi.width, roi.height),
+        *(bytes(memoryview(numbers)) for numbers in (info.d, info.k, info.p)),
+    )

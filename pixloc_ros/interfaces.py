@@ -1,0 +1,12 @@
+"""The only import of messages that may have to be built first: our own, and tf2's under pip."""
+
+try:
+    from tf2_msgs.msg import TFMessage
+
+    from pixloc_ros.msg import LocalizationStatus
+except ImportError as error:
+    raise ImportError(
+        f"{error}: messages are not built; run `make venv`, or colcon with a full ROS 2"
+    ) from error
+
+__all__ = ["LocalizationStatus", "TFMessage"]

@@ -1,0 +1,147 @@
+"""ROS parameters made of config dataclasses: names, types, defaults, ranges, descriptions.
+
+`python -m pixloc_ros.parameters` prints the defaults as a parameter file (config/localizer.yaml).
+"""
+
+import sys
+import textwrap
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, Field
+from enum import Enum
+from typing import Any, TypeVar
+
+import yaml
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.exceptions import ParameterException
+from rclpy.node import Node
+
+from pixloc_core.config import load, walk
+from pixloc_core.errors import ConfigError
+from pixloc_core.localizer.localizer import LocalizerConfig
+from pixloc_ros.node_config import NodeConfig
+
+T = TypeVar("T")
+# The parameters of the node: those of its own at the top, those of the core below.
+SCHEMAS: tuple[tuple[str, type[Any]], ...] = (("", NodeConfig), ("localizer.", LocalizerConfig))
+
+
+def declare(node: Node, schema: type[T], prefix: str = "") -> T:
+    """Declare a parameter for each setting of a schema and read their values.
+
+    Args:
+        node: Where to declare; values come from its parameter files and command line.
+        schema: Config dataclass.
+        prefix: Put before every name, with its dot.
+
+    Raises:
+        ConfigError: If a value has the wrong type or is out of range.
+    """
+    values: dict[str, Any] = {}
+    for name, field in walk(schema):
+        *groups, leaf = name.split(".")
+        place = values
+        for group in groups:
+            place = place.setdefault(group, {})
+        place[leaf] = _declare_one(node, prefix + name, field)
+    return load(schema, **values)
+
+
+def _declare_one(node: Node, name: str, field: "Field[Any]") -> Any:
+    default = default_of(field)
+    try:
+        parameter = node.declare_parameter(name, default, descriptor(name, field))
+    except ParameterException as error:
+        text = " ".join(str(error).split())
+        raise ConfigError(f"parameter {name} (default {default!r}): {text}") from error
+    value = parameter.value
+    # Numbers come back as array.array; an empty list of a parameter file has no type at all.
+    return list(value or ()) if isinstance(default, list) else value
+
+
+def default_of(field: "Field[Any]") -> Any:
+    """Default of a setting as ROS knows it: bool, int, float, str or a list of such."""
+    value = field.default if field.default is not MISSING else field.default_factory()  # type: ignore[misc]
+    if isinstance(value, Enum):
+        return value.name
+    return list(value) if isinstance(value, tuple | list) else value
+
+
+def descriptor(name: str, field: "Field[Any]") -> ParameterDescriptor:
+    """Description, range and choices of a setting.
+
+    All parameters are read-only: configs are frozen when the node starts.
+    """
+    meta = field.metadata
+    result = ParameterDescriptor(name=name, description=describe(field), read_only=True)
+    default, low, high = default_of(field), meta.get("ge"), meta.get("le")
+    # rclpy takes an empty list for one of bytes, and would then refuse numbers.
+    result.dynamic_typing = isinstance(default, list)
+    if meta.get("choices"):
+        result.additional_constraints = f"one of {', '.join(meta['choices'])}"
+    if isinstance(default, bool | str | list) or (low is None and high is None):
+        return result
+    if isinstance(default, int):
+        first = -(2**63) if low is None else int(low)
+        last = 2**63 - 1 if high is None else int(high)
+        result.integer_range = [IntegerRange(from_value=first, to_value=last, step=1)]
+    else:
+        first = -sys.float_info.max if low is None else float(low)
+        last = sys.float_info.max if high is None else float(high)
+        result.floating_point_range = [FloatingPointRange(from_value=first, to_value=last)]
+    return result
+
+
+def describe(field: "Field[Any]") -> str:
+    """What a setting means, with its unit and choices."""
+    meta = field.metadata
+    unit = f" [{meta['unit']}]" if meta.get("unit") else ""
+    choices = f" One of: {', '.join(meta['choices'])}." if meta.get("choices") else ""
+    return f"{meta['doc']}{unit}{choices}"
+
+
+def settings() -> Iterator[tuple[str, "Field[Any]"]]:
+    """Name and field of every parameter of the node, in order."""
+    for prefix, schema in SCHEMAS:
+        for name, field in walk(schema):
+            yield prefix + name, field
+
+
+def default_parameters() -> dict[str, Any]:
+    """Every parameter with its default, nested as in a parameter file."""
+    result: dict[str, Any] = {}
+    for name, field in settings():
+        *groups, leaf = name.split(".")
+        place = result
+        for group in groups:
+            place = place.setdefault(group, {})
+        place[leaf] = default_of(field)
+    return result
+
+
+def to_yaml() -> str:
+    """The parameter file of all defaults, each with its description."""
+    comments = {name: describe(field) for name, field in settings()}
+    head = (
+        "# Parameters of localizer_node: all of them, at their defaults.\n"
+        "# Written by `python -m pixloc_ros.parameters`; a test holds the two equal.\n"
+        "/**:\n  ros__parameters:\n"
+    )
+    return head + "\n".join(_lines(default_parameters(), comments)) + "\n"
+
+
+def _lines(
+    values: Mapping[str, Any], comments: Mapping[str, str], prefix: str = "", indent: str = "    "
+) -> Iterator[str]:
+    for key, value in values.items():
+        name = prefix + key
+        if isinstance(value, dict):
+            yield f"{indent}{key}:"
+            yield from _lines(value, comments, f"{name}.", f"{indent}  ")
+            continue
+        yield from (f"{indent}# {line}" for line in textwrap.wrap(comments[name], 90))
+        text = yaml.safe_dump({key: value}, default_flow_style=None).strip()
+        yield f"{indent}{text}"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(to_yaml())
