@@ -1,0 +1,1 @@
+"""Alignment of a query image to map points: the cost, its coarse-to-fine minimization, errors."""

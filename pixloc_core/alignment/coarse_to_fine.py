@@ -1,0 +1,244 @@
+"""Coarse-to-fine alignment of an image to map points, from one or many initial poses."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+
+from pixloc_core.alignment.aligner_config import AlignerConfig, at_level
+from pixloc_core.alignment.cost import FeatureMetricCost, PointResiduals
+from pixloc_core.alignment.uncertainty import PoseCovariance, pose_covariance
+from pixloc_core.errors import ConfigError, ShapeError
+from pixloc_core.features.pyramid import FeaturePyramid
+from pixloc_core.features.reference import PointFeatures
+from pixloc_core.geometry import Pose
+from pixloc_core.optim.damping import Damping
+from pixloc_core.optim.levenberg_marquardt import LmResult, LmStatus, optimize
+from pixloc_core.optim.normal_equations import NormalEquations, quadratic_form
+from pixloc_core.optim.trace import Trace
+from pixloc_core.shapes import Bool, Float, Int, Tensor
+
+# Two hypotheses are one if they differ by less than this mean motion of the points, in pixels of
+# the level: the better one stays.
+SAME_POSE_PX = 0.5
+
+
+@dataclass(frozen=True)
+class AlignmentResult:
+    """The hypotheses that were followed to the finest level, best first.
+
+    Attributes:
+        cam_from_map: Their poses, R orthonormal.
+        hypothesis: Index of each among the initial poses.
+        status: `LmStatus` of the finest level that gave a pose, else of the last level.
+        level: Pyramid level that the pose comes from; -1 if it is still the initial one.
+        equations: System at the pose at that level, undamped.
+        cost_per_level: Mean robust cost at the end of each level, coarse to fine; NaN where
+            the level failed.
+        num_iterations: Steps tried, all levels together.
+        points_level: Pyramid level of `points`.
+        points: How the points fit at the best pose.
+        covariance: Of the best pose.
+    """
+
+    cam_from_map: Pose
+    hypothesis: Int[Tensor, " k"]
+    status: Int[Tensor, " k"]
+    level: Int[Tensor, " k"]
+    equations: NormalEquations
+    cost_per_level: Float[Tensor, "k l"]
+    num_iterations: Int[Tensor, " k"]
+    points_level: int
+    points: PointResiduals
+    covariance: PoseCovariance
+
+    @property
+    def cost(self) -> Float[Tensor, " k"]:
+        """Mean robust cost at the end."""
+        return self.equations.cost
+
+    @property
+    def num_valid(self) -> Int[Tensor, " k"]:
+        """Points in the image at the end."""
+        return self.equations.num_valid
+
+    @property
+    def H(self) -> Float[Tensor, "k 6 6"]:
+        """Gauss-Newton matrices at the end."""
+        return self.equations.H
+
+
+class _Followed(NamedTuple):
+    """What goes from level to level, per hypothesis."""
+
+    pose: Pose
+    equations: NormalEquations
+    hypothesis: Int[Tensor, " k"]
+    status: Int[Tensor, " k"]
+    level: Int[Tensor, " k"]
+    num_iterations: Int[Tensor, " k"]
+    cost_per_level: tuple[Float[Tensor, " k"], ...]
+
+    def select(self, index: Int[Tensor, " s"]) -> "_Followed":
+        """Some of the hypotheses, in the order given."""
+        return _Followed(
+            self.pose[index],
+            NormalEquations(*(part[index] for part in self.equations)),
+            self.hypothesis[index],
+            self.status[index],
+            self.level[index],
+            self.num_iterations[index],
+            tuple(cost[index] for cost in self.cost_per_level),
+        )
+
+
+def align(
+    pyramid: FeaturePyramid,
+    points: PointFeatures,
+    cam_from_map: Pose,
+    config: AlignerConfig,
+    *,
+    damping: Sequence[Damping] | None = None,
+    trace: Trace | None = None,
+) -> AlignmentResult:
+    """Find the poses from which the points look as the map remembers them.
+
+    Every hypothesis is optimized at every level from coarse to fine; after each level only the
+    best ones are followed on. A level that fails for a hypothesis leaves its pose as it was.
+
+    Args:
+        pyramid: Features of the query; also of a batch of queries (training), then with a batch
+            of points and one pose each, and nothing is dropped or sorted.
+        points: Map points and their descriptors, with the levels of the pyramid.
+        cam_from_map: Initial poses `(k)`, float64.
+        config: All settings.
+        damping: Damping policies, one per pyramid level, in place of that of the config.
+        trace: Records all iterations, labelled by the stride of the level.
+
+    Raises:
+        ShapeError: If points and pyramid do not fit each other, or poses are not a vector.
+        ConfigError: If the config names levels that the pyramid does not have.
+    """
+    levels = _levels(pyramid, points, cam_from_map, config)
+    is_batch = pyramid[0].features.ndim > 3
+    followed: _Followed | None = None
+    for level in levels:
+        cost = _level_cost(pyramid, points, config, level)
+        if trace is not None:
+            trace.label = f"stride {pyramid[level].stride}"
+        result = optimize(
+            cost,
+            cam_from_map if followed is None else followed.pose,
+            config.damping if damping is None else damping[level],
+            config.optimizer,
+            max_iterations=at_level(config.max_iterations, level),
+            trace=trace,
+        )
+        followed = _merge(followed, cam_from_map, result, level)
+        if not is_batch:
+            followed = _prune(followed, level, at_level(config.keep, level))
+    assert followed is not None
+    return _finish(followed, pyramid, points, config, is_batch=is_batch)
+
+
+def _levels(
+    pyramid: FeaturePyramid, points: PointFeatures, poses: Pose, config: AlignerConfig
+) -> list[int]:
+    if len(points.descriptors) != len(pyramid):
+        raise ShapeError(
+            f"points have descriptors for {len(points.descriptors)} levels, expected "
+            f"{len(pyramid)} as the pyramid has"
+        )
+    if poses.ndim != 1 or len(poses) == 0:
+        raise ShapeError(f"initial poses have shape {tuple(poses.shape)}, expected (k,), k > 0")
+    levels = sorted(set(config.levels) or range(len(pyramid)), reverse=True)
+    if levels[0] >= len(pyramid):
+        raise ConfigError(
+            f"AlignerConfig.levels is {config.levels!r}, expected levels below {len(pyramid)}"
+        )
+    return levels
+
+
+def _level_cost(
+    pyramid: FeaturePyramid, points: PointFeatures, config: AlignerConfig, level: int
+) -> FeatureMetricCost:
+    return FeatureMetricCost(
+        pyramid[level],
+        points.points_map,
+        points.descriptors[level],
+        points.confidences[level],
+        config.level_loss(level),
+        config.level_cost(level),
+    )
+
+
+def _merge(before: _Followed | None, initial: Pose, result: LmResult, level: int) -> _Followed:
+    """Take over the result where it is one, otherwise keep what the coarser levels found."""
+    has_pose = (result.status == LmStatus.CONVERGED) | (result.status == LmStatus.MAX_ITERATIONS)
+    new_cost = torch.where(has_pose, result.equations.cost, torch.nan)
+    new_level = torch.where(has_pose, level, -1)
+    if before is None:
+        pose = Pose(torch.where(has_pose[..., None], result.pose.data, initial.data))
+        every = torch.arange(len(initial), device=initial.device)
+        iterations = result.num_iterations
+        return _Followed(
+            pose, result.equations, every, result.status, new_level, iterations, (new_cost,)
+        )
+    replace = has_pose | (before.level < 0)
+    return _Followed(
+        Pose(torch.where(has_pose[..., None], result.pose.data, before.pose.data)),
+        result.equations.where(replace, before.equations),
+        before.hypothesis,
+        torch.where(replace, result.status, before.status),
+        torch.where(has_pose, level, before.level),
+        before.num_iterations + result.num_iterations,
+        (*before.cost_per_level, new_cost),
+    )
+
+
+def _prune(followed: _Followed, level: int, keep: int) -> _Followed:
+    """The best hypotheses first; those that failed, and doubles of better ones, last."""
+    cost = torch.where(followed.level == level, followed.equations.cost, torch.inf)
+    followed = followed.select(cost.sort(stable=True).indices)
+    if len(followed.hypothesis) <= keep:
+        return followed
+    return followed.select(_doubles(followed).sort(stable=True).indices[:keep])
+
+
+def _doubles(followed: _Followed) -> Bool[Tensor, " k"]:
+    """Which hypotheses, sorted by cost, stand where a better one does (eq. 5.8)."""
+    pose = followed.pose
+    increment = (pose.unsqueeze(0) @ pose.inv().unsqueeze(1)).log()
+    motion = quadratic_form(followed.equations.motion[:, None], increment)
+    worse = torch.ones_like(motion, dtype=torch.bool).triu(diagonal=1)
+    # Of a pose that sees nothing no motion is known.
+    known = followed.equations.num_valid[:, None] > 0
+    return ((motion < SAME_POSE_PX**2) & worse & known).any(0)
+
+
+def _finish(
+    followed: _Followed,
+    pyramid: FeaturePyramid,
+    points: PointFeatures,
+    config: AlignerConfig,
+    *,
+    is_batch: bool,
+) -> AlignmentResult:
+    best = slice(None) if is_batch else 0
+    finest = min(config.levels, default=0)
+    level = finest if is_batch else max(int(followed.level[0]), finest)
+    pose = followed.pose if followed.pose.requires_grad else followed.pose.normalized()
+    residuals = _level_cost(pyramid, points, config, level).points(pose[best])
+    return AlignmentResult(
+        cam_from_map=pose,
+        hypothesis=followed.hypothesis,
+        status=followed.status,
+        level=followed.level,
+        equations=followed.equations,
+        cost_per_level=torch.stack(followed.cost_per_level, -1),
+        num_iterations=followed.num_iterations,
+        points_level=level,
+        points=residuals,
+        covariance=pose_covariance(followed.equations.H[best], residuals.scores),
+    )

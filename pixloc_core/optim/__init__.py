@@ -1,0 +1,1 @@
+"""Robust nonlinear least squares over poses."""
