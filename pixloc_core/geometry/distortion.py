@@ -17,7 +17,7 @@ RADIUS_CAP = 1e3
 _MIN_DENOMINATOR = 1e-3
 # Keeps divisions finite.
 _TINY = 1e-12
-_RADIAL_STEPS = 30
+_BISECTION_STEPS = 8
 _NEWTON_STEPS = 10
 
 
@@ -247,13 +247,13 @@ def _invert(
 def _invert_radial(
     model: DistortionModel, params: Tensor, target: Tensor, limit: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Inverse of the radial part alone, by bracketed Newton steps on the angle off the axis."""
+    """Inverse of the radial part alone: the angle off the axis, by bisection, then Newton."""
     k = params[..., None, :].unbind(-1)
     u, v = target.unbind(-1)
     radius = torch.hypot(u, v)
-    low, high = torch.zeros_like(radius), limit.atan().expand_as(radius)
+    low, high = torch.zeros_like(radius), limit.atan() * torch.ones_like(radius)
     angle = radius.atan().minimum(high)
-    for _ in range(_RADIAL_STEPS):
+    for iteration in range(_BISECTION_STEPS + 2 * _NEWTON_STEPS):
         r = angle.tan()
         r2 = r * r
         scale, slope = radial_scale(model, k, r2)
@@ -261,7 +261,7 @@ def _invert_radial(
         low, high = torch.where(excess < 0, angle, low), torch.where(excess < 0, high, angle)
         step = excess / ((scale + 2 * r2 * slope) * (1 + r2))
         newton = angle - step
-        trusted = (newton >= low) & (newton <= high)
+        trusted = (newton >= low) & (newton <= high) & (iteration >= _BISECTION_STEPS)
         angle = torch.where(trusted, newton, 0.5 * (low + high))
     factor = angle.tan() / radius.clamp(min=_TINY)
     return u * factor, v * factor

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pixloc_core.errors import ShapeError
+from pixloc_core.errors import MapError, ShapeError
 from pixloc_core.geometry import so3
 from pixloc_core.geometry.tensor_backed import (
     Numbers,
@@ -71,12 +71,23 @@ class Pose(TensorBacked):
 
     @classmethod
     def from_colmap(cls, image: Any) -> "Pose":
-        """`cam_from_world` of a pycolmap Image, or a pycolmap Rigid3d, in float64."""
+        """`cam_from_world` in float64.
+
+        Args:
+            image: A posed pycolmap Image, a pycolmap Rigid3d, or anything with COLMAP's `qvec`
+                (w, x, y, z) and `tvec`.
+
+        Raises:
+            MapError: If the image has no pose.
+        """
+        if hasattr(image, "qvec"):
+            return cls.from_quat_wxyz(np.asarray(image.qvec, float), np.asarray(image.tvec, float))
+        if not getattr(image, "has_pose", True):
+            raise MapError(f"image {image.name} has no pose, expected a registered image")
         rigid = getattr(image, "cam_from_world", image)
+        # A method since pycolmap 3.12, an attribute before.
         rigid = rigid() if callable(rigid) else rigid
-        if not hasattr(rigid, "matrix"):
-            raise ShapeError(f"expected a posed pycolmap Image or a Rigid3d, got {image!r}")
-        matrix = torch.from_numpy(np.array(rigid.matrix(), dtype=np.float64))
+        matrix = np.array(rigid.matrix(), dtype=np.float64)
         return cls.from_Rt(matrix[:, :3], matrix[:, 3])
 
     @classmethod
@@ -142,7 +153,7 @@ class Pose(TensorBacked):
             raise ShapeError(f"points have shape {tuple(points.shape)}, expected (*b, n, 3)")
         if points.ndim == 1:
             return (self.R @ points[:, None])[..., 0] + self.t
-        return points @ self.R.mT + self.t[..., None, :]
+        return (self.R @ points.mT + self.t[..., None]).mT
 
     def __mul__(self, points: Numbers) -> Float[Tensor, "*b n 3"]:
         return self.transform(points)
