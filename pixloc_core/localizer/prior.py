@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
-from pixloc_core.errors import MapError, ShapeError
+from pixloc_core.errors import ShapeError
 from pixloc_core.geometry import Pose
-from pixloc_core.map.sparse_map import SparseMap
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Prior:
             raise ShapeError("a prior needs poses, reference images, or both; it has neither")
         pose = self.cam_from_map
         if pose is not None and (len(pose.shape) != 1 or pose.shape[0] < 1):
-            raise ShapeError(f"the poses of a prior have batch shape (k,), not {tuple(pose.shape)}")
+            raise ShapeError(f"poses of a prior have shape {tuple(pose.shape)}, expected (k,)")
         if pose is not None and not bool(torch.isfinite(pose.data).all()):
             raise ShapeError("a pose of the prior is not finite")
 
@@ -42,24 +41,3 @@ class Prior:
     def from_references(cls, references: Sequence[str]) -> "Prior":
         """Ranked map images, as a retrieval gives them."""
         return cls(None, tuple(references))
-
-
-def reference_indices(sparse: SparseMap, names: Sequence[str]) -> list[int]:
-    """Indices of map images by name, in the order given, each once.
-
-    Raises:
-        MapError: If a name is not in the map.
-    """
-    found: dict[int, None] = {}
-    for name in names:
-        index = sparse.find(name)
-        if index is None:
-            raise MapError(f"image {name!r} is not in the map ({len(sparse.image_names)} images)")
-        found[index] = None
-    return list(found)
-
-
-def shift_origin(cam_from_map: Pose, offset: torch.Tensor) -> Pose:
-    """The same poses with respect to a map origin moved by `offset` (3,), in map axes."""
-    moved = cam_from_map.t + (cam_from_map.R @ offset.to(cam_from_map.t))
-    return Pose.from_Rt(cam_from_map.R, moved)

@@ -14,6 +14,7 @@ class LocalizationStatus(Enum):
     """Outcome of one query; anything but `LOCALIZED` carries no pose."""
 
     LOCALIZED = "localized"
+    NO_PRIOR = "nothing is known of the pose"
     NO_REFERENCES = "no map image sees what the prior sees"
     TOO_FEW_POINTS = "too few map points fall into the image"
     NOT_CONVERGED = "the optimizer found no pose"
