@@ -21,6 +21,7 @@ from pixloc_core.localizer.prior import Prior
 from pixloc_core.localizer.result import Evidence, Localization, LocalizationStatus, Timings
 from pixloc_core.map.feature_map import FeatureMap
 from pixloc_core.map.selection import SelectionConfig, select_points, select_references
+from pixloc_core.map.sparse_map import SparseMap
 from pixloc_core.optim.levenberg_marquardt import LmStatus
 
 T = TypeVar("T")
@@ -115,9 +116,14 @@ class Localizer:
         return cls(feature_map, extractor, config)
 
     @property
-    def map(self) -> FeatureMap:
+    def feature_map(self) -> FeatureMap:
         """The map."""
         return self._map
+
+    @property
+    def sparse(self) -> SparseMap:
+        """Images, points and observations of the map."""
+        return self._map.sparse
 
     @torch.inference_mode()
     def localize(self, image: np.ndarray, camera: Camera, prior: Prior) -> Localization:
