@@ -7,6 +7,7 @@ whole. Layouts: https://colmap.github.io/format.html (little endian).
 
 import struct
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -44,38 +45,40 @@ class ModelArrays:
     errors: NDArray[np.float64]
 
 
-def read_arrays(folder: Path, label: Path) -> ModelArrays:
+def read_arrays(folder: Path, label: Path, suffix: str = ".bin") -> ModelArrays:
     """Read and check all binary files of a model.
 
     Args:
         folder: The folder with the files.
         label: The folder to be named in messages.
+        suffix: How the files are called in messages (".txt" for a converted text model).
 
     Raises:
         MapError: Naming the file, if it is missing, truncated, has bytes left over, or refers to
             something that does not exist.
     """
-    cameras = _read_cameras(_Cursor(folder, label, "cameras.bin"))
-    points2d = _read_images(_Cursor(folder, label, "images.bin"), cameras)
-    points = _read_points(_Cursor(folder, label, "points3D.bin"))
+    open_file = partial(_Cursor, folder, label, suffix)
+    cameras = _read_cameras(open_file("cameras"))
+    points2d = _read_images(open_file("images"), cameras)
+    points = _read_points(open_file("points3D"))
     if (folder / "rigs.bin").exists() or (folder / "frames.bin").exists():
-        rigs = _read_rigs(_Cursor(folder, label, "rigs.bin"))
-        _read_frames(_Cursor(folder, label, "frames.bin"), rigs, set(points2d))
+        rigs = _read_rigs(open_file("rigs"))
+        _read_frames(open_file("frames"), rigs, set(points2d))
     order = np.argsort(points["id"], kind="stable")
     arrays = ModelArrays(
         points2d, points["id"][order], points["xyz"][order], points["error"][order]
     )
-    _check_references(arrays, label)
+    _check_references(arrays, label, suffix)
     return arrays
 
 
 class _Cursor:
     """A position in a file that knows the file's end and name."""
 
-    def __init__(self, folder: Path, label: Path, name: str) -> None:
-        self.where = label / name
+    def __init__(self, folder: Path, label: Path, suffix: str, stem: str) -> None:
+        self.where = label / f"{stem}{suffix}"
         try:
-            self.data = (folder / name).read_bytes()
+            self.data = (folder / f"{stem}.bin").read_bytes()
         except OSError as error:
             raise MapError(f"{self.where}: {error.strerror or error}") from error
         self.at = 0
@@ -194,15 +197,15 @@ def _read_frames(cursor: _Cursor, rigs: set[int], images: set[int]) -> None:
         raise MapError(f"{cursor.where}: image {min(images - framed)} belongs to no frame")
 
 
-def _check_references(arrays: ModelArrays, label: Path) -> None:
+def _check_references(arrays: ModelArrays, label: Path, suffix: str) -> None:
     ids = arrays.point_ids
     if (ids[1:] == ids[:-1]).any():
-        raise MapError(f"{label / 'points3D.bin'}: two points have the same id")
+        raise MapError(f"{label / 'points3D'}{suffix}: two points have the same id")
     for image, points2d in arrays.points2d.items():
         seen = points2d["point"]
         seen = seen[seen != NO_POINT]
         at = np.searchsorted(ids, seen)
         if (at == len(ids)).any() or (ids[at] != seen).any():
             raise MapError(
-                f"{label / 'images.bin'}: image {image} observes points that are not in points3D"
+                f"{label / 'images'}{suffix}: image {image} observes points missing in points3D"
             )

@@ -47,7 +47,7 @@ def from_colmap(folder: str | Path) -> SparseMap:
         with tempfile.TemporaryDirectory() as scratch:
             # Text models take the same way as binary ones from here on.
             model.write_binary(scratch)
-            arrays = read_arrays(Path(scratch), folder)
+            arrays = read_arrays(Path(scratch), folder, suffix)
     else:
         arrays = read_arrays(folder, folder)
         model = _load(folder)

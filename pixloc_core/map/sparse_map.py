@@ -77,6 +77,10 @@ class SparseMap:
             raise MapError("map entry obs_offsets does not span all observations")
         if bool((offsets.diff() < 0).any()):
             raise MapError("map entry obs_offsets decreases")
+        if not torch.equal(
+            torch.bincount(self.obs_point, minlength=self.num_points), self.track_length
+        ):
+            raise MapError("map entry track_length is not the number of observations")
         for name, index, size in (
             ("obs_point", self.obs_point, len(self.points_map)),
             ("image_camera", self.image_camera, len(self.cameras)),
@@ -138,6 +142,18 @@ class SparseMap:
     def obs_image(self) -> Int[Tensor, " o"]:
         """Image of each observation."""
         return torch.repeat_interleave(torch.arange(self.num_images), self.obs_offsets.diff())
+
+    @cached_property
+    def point_observations(self) -> tuple[Int[Tensor, " p+1"], Int[Tensor, " o"]]:
+        """Observations sorted by point: start of each point's, and their indices."""
+        offsets = torch.zeros(self.num_points + 1, dtype=torch.int64)
+        torch.cumsum(self.track_length, 0, out=offsets[1:])
+        return offsets, torch.argsort(self.obs_point, stable=True)
+
+    @cached_property
+    def points_single(self) -> Float[Tensor, "3 p"]:
+        """Points in single precision, one row per axis: good for telling which are in view."""
+        return self.points_map.T.float().contiguous()
 
     @cached_property
     def centers_map(self) -> Float[Tensor, "m 3"]:

@@ -1,0 +1,101 @@
+"""`pixloc <verb>`: dispatch, exit codes, logging.
+
+Exit codes: 0 done; 2 wrong usage or bad input, with one line on stderr; 1 anything else.
+"""
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from pixloc_core.errors import PixlocError
+
+# Verb -> module with `add_parser(subparsers)` and `run(args) -> exit code`. A module is imported
+# when its verb is asked for, so that one verb does not pay for the imports of another.
+VERBS = {
+    "map": "pixloc_core.cli.map",
+    "localize": "pixloc_core.cli.localize",
+    "evaluate": "pixloc_core.cli.evaluate",
+    "bag": "pixloc_core.cli.bag",
+    "weights": "pixloc_core.cli.weights",
+}
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+class _OneLineParser(argparse.ArgumentParser):
+    """Says what is wrong in one line; the usage is for `--help`."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: {message} (see {self.prog} --help)", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code.
+
+    Args:
+        argv: The arguments without the name of the program; those of the process if not given.
+
+    Raises:
+        SystemExit: From argparse, 0 after `--help`, 2 for wrong usage.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    common = _common_options()
+    # Options for all verbs may stand before or after the verb.
+    options, rest = common.parse_known_args(arguments)
+    _set_log_level(options.log_level)
+    args = _parser(common, rest).parse_args(rest)
+    module = importlib.import_module(VERBS[args.verb])
+    try:
+        return int(module.run(args))
+    except PixlocError as error:
+        return _refuse(args.verb, str(error))
+    except BrokenPipeError:
+        # The reader (head, less) has gone; nothing may be written at the end either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _refuse(args.verb, f"{where}{error.strerror or error}")
+    except KeyboardInterrupt:
+        print(f"pixloc {args.verb}: interrupted", file=sys.stderr)
+        return 1
+
+
+def _common_options() -> argparse.ArgumentParser:
+    common = _OneLineParser(prog="pixloc", add_help=False, allow_abbrev=False)
+    common.add_argument(
+        "--log-level",
+        choices=LOG_LEVELS,
+        default="warning",
+        help="what is reported on stderr (default %(default)s)",
+    )
+    return common
+
+
+def _parser(common: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.ArgumentParser:
+    """Parser of the verb that is asked for, or of all verbs if none is."""
+    parser = _OneLineParser(
+        prog="pixloc",
+        description="Localize images in a Structure-from-Motion map.",
+        parents=[common],
+    )
+    subparsers = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    asked = [argument for argument in arguments if not argument.startswith("-")][:1]
+    for verb in asked if asked and asked[0] in VERBS else VERBS:
+        importlib.import_module(VERBS[verb]).add_parser(subparsers)
+    return parser
+
+
+def _set_log_level(name: str) -> None:
+    logging.basicConfig(format="%(levelname)s: %(message)s")
+    logging.getLogger("pixloc_core").setLevel(name.upper())
+
+
+def _refuse(verb: str, message: str) -> int:
+    """Report bad input in one line, whatever the message holds."""
+    print(f"pixloc {verb}: {' '.join(message.split())}", file=sys.stderr)
+    return 2
