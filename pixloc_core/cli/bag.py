@@ -3,15 +3,9 @@
 import argparse
 from pathlib import Path
 
-from pixloc_core.bags.odometry import OdometryConfig, simulate_odometry
-from pixloc_core.bags.sequence import base_from_camera, map_from_base, read_sequence
-from pixloc_core.bags.writer import Recording, write_bag
-from pixloc_core.map.hloc_formats import read_poses, read_queries
-
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Declare the verb and its arguments."""
-    defaults = OdometryConfig()
     parser = subparsers.add_parser(
         "bag",
         help="make a rosbag2 of images, intrinsics and true poses",
@@ -29,20 +23,19 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--odometry-drift",
         type=float,
-        default=defaults.drift,
+        default=0.02,
         help="error as a share of the motion (default %(default)s)",
     )
     parser.add_argument(
         "--heading-drift-deg",
         type=float,
-        default=defaults.heading_drift_deg,
+        default=0.2,
         help="degrees per unit travelled (default %(default)s)",
     )
     parser.add_argument(
-        "--odometry-rate", type=float, default=defaults.rate_hz, help="Hz (default %(default)s)"
+        "--odometry-rate", type=float, default=50.0, help="Hz (default %(default)s)"
     )
-    parser.add_argument("--seed", type=int, default=defaults.seed, help="of the odometry errors")
-    parser.set_defaults(run=run)
+    parser.add_argument("--seed", type=int, default=0, help="of the odometry errors")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -52,6 +45,11 @@ def run(args: argparse.Namespace) -> int:
         FormatError: If a list cannot be read, or no image is in all of them.
         ConfigError: If an odometry setting is out of range.
     """
+    from pixloc_core.bags.odometry import OdometryConfig, simulate_odometry
+    from pixloc_core.bags.sequence import base_from_camera, map_from_base, read_sequence
+    from pixloc_core.bags.writer import Recording, write_bag
+    from pixloc_core.map.hloc_formats import read_poses, read_queries
+
     odometry = OdometryConfig(
         drift=args.odometry_drift,
         heading_drift_deg=args.heading_drift_deg,

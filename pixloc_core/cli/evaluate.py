@@ -6,9 +6,6 @@ import math
 from pathlib import Path
 
 from pixloc_core.errors import FormatError
-from pixloc_core.evaluation.pose_error import DEFAULT_THRESHOLDS, Threshold, errors_by_name
-from pixloc_core.evaluation.report import summarize, summary_text
-from pixloc_core.map.hloc_formats import read_poses
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -26,14 +23,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--thresholds",
         type=parse_threshold,
         nargs="+",
-        default=DEFAULT_THRESHOLDS,
         metavar="T,DEG",
-        help="recall at these errors: units of the map, degrees",
+        help="recall at these errors: units of the map, degrees (default 0.01,0.1 to 0.5,5)",
     )
-    parser.set_defaults(run=run)
 
 
-def parse_threshold(text: str) -> Threshold:
+def parse_threshold(text: str) -> tuple[float, float]:
     """`0.05,0.5` as (position, degrees), both positive."""
     try:
         far, degrees = (float(part) for part in text.split(","))
@@ -50,6 +45,10 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         FormatError: If a file cannot be read, or the two have no query in common.
     """
+    from pixloc_core.evaluation.pose_error import DEFAULT_THRESHOLDS, errors_by_name
+    from pixloc_core.evaluation.report import summarize, summary_text
+    from pixloc_core.map.hloc_formats import read_poses
+
     estimates, truths = read_poses(args.results), read_poses(args.gt)
     if not truths:
         raise FormatError(f"{args.gt}: holds no pose")
@@ -59,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
             f"e.g. {next(iter(estimates))!r}"
         )
     _, errors = errors_by_name(estimates, truths)
-    summary = summarize(errors, args.thresholds)
+    summary = summarize(errors, args.thresholds or DEFAULT_THRESHOLDS)
     print(summary_text(summary))
     if args.json is not None:
         args.json.write_text(json.dumps(summary, indent=1) + "\n")

@@ -12,7 +12,7 @@ from pixloc_core.evaluation.pose_error import FloatArray, quantile
 from pixloc_core.evaluation.report import number, percent
 from pixloc_core.evaluation.trajectory_error import TrajectoryErrors, compare
 
-LOCALIZED = "LOCALIZED"
+LOCALIZED = "localized"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class FrameOutcome:
 
     Attributes:
         stamp_ns: Stamp of the image.
-        status: `LOCALIZED` or what else happened.
+        status: `localized`, or what else happened in two words.
         reason: One line for people.
         score: Belief in the result, in [0, 1].
         latency_ms: From the publication of the image to the arrival of the answer.

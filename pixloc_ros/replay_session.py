@@ -1,0 +1,212 @@
+"""One bag, one localizer node in a process of its own, and a record of what it says."""
+
+import os
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NoReturn
+
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from geometry_msgs.msg import PoseWithCovarianceStamped
+from rclpy.context import Context
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+
+from pixloc_core.bags.messages import IMAGE
+from pixloc_core.bags.reader import BagReader, RawMessage
+from pixloc_core.bags.topics import BagLayout
+from pixloc_core.errors import PixlocError
+from pixloc_core.evaluation.stream import StreamRun
+from pixloc_core.geometry import Pose
+from pixloc_ros.conversions import ns_to_stamp, pose_to_message
+from pixloc_ros.node_process import NodeProcess
+from pixloc_ros.replay import ReplayConfig, Replayer
+from pixloc_ros.stream_recorder import StreamRecorder, StreamTopics
+from pixloc_ros.transport import use_image_profile
+
+_INITIALPOSE = "initialpose"
+_CONFIDENCE_PERIOD_NS = 3_000_000_000
+_POLL_S = 0.02
+
+
+class ReplayError(PixlocError):
+    """A localizer node that does not come up, or dies."""
+
+
+@dataclass(frozen=True)
+class ReplayPlan:
+    """What to replay, and against which map.
+
+    Attributes:
+        name: Name of the stream for tables.
+        bag: Folder of the bag.
+        map_path: Feature map file.
+        log: File for what the node says.
+        rate: Speed of the replay.
+        parameters: Parameters of the node besides its map and topics.
+        layout: Topics and frames of the bag.
+        start_timeout_s: Longest time for the node to come up.
+    """
+
+    name: str
+    bag: Path
+    map_path: Path
+    log: Path
+    rate: float = 1.0
+    parameters: Mapping[str, bool | int | float | str] = field(default_factory=dict)
+    layout: BagLayout = field(default_factory=BagLayout)
+    start_timeout_s: float = 60.0
+
+
+class ReplaySession:
+    """Starts everything in its `with` block, and ends it there."""
+
+    def __init__(self, plan: ReplayPlan) -> None:
+        self._plan = plan
+        self.bag = BagReader(plan.bag)
+        self.localizer = NodeProcess(_parameters(plan, self.bag), _remappings(plan), plan.log)
+
+    def __enter__(self) -> "ReplaySession":
+        domain = use_own_domain()
+        use_image_profile()
+        self._context = Context()
+        rclpy.init(context=self._context, domain_id=domain)
+        self._node = Node("replay", context=self._context)
+        exclude = (self._plan.layout.ground_truth,)
+        config = ReplayConfig(rate=self._plan.rate, exclude=exclude)
+        self.replayer = Replayer(self._node, self.bag, config)
+        self.recorder = StreamRecorder(
+            self._node, StreamTopics(), confidence_period_ns=_CONFIDENCE_PERIOD_NS
+        )
+        self._initialpose = self._node.create_publisher(PoseWithCovarianceStamped, _INITIALPOSE, 1)
+        self._said = "nothing on /diagnostics"
+        self._is_working = False
+        self._node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+        self._thread = threading.Thread(target=self._spin, name="recorder", daemon=True)
+        self._thread.start()
+        self.localizer.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.localizer.stop()
+        rclpy.try_shutdown(context=self._context)
+        self._thread.join(timeout=5.0)
+
+    def wait_until_ready(self) -> None:
+        """Wait until the node has opened its map, and listens to images and to initial poses.
+
+        Raises:
+            ReplayError: If it dies or takes too long; with the end of its log.
+        """
+        layout, timeout = self._plan.layout, self._plan.start_timeout_s
+        deadline = time.monotonic() + timeout
+        topics = (layout.image, layout.camera_info, layout.tf, layout.tf_static)
+        silent = self.replayer.wait_for_subscribers(topics, timeout, lambda: self.localizer.alive)
+        while not silent and not self._initialpose.get_subscription_count():
+            if time.monotonic() > deadline or not self.localizer.alive:
+                silent = _INITIALPOSE
+            time.sleep(_POLL_S)
+        while not silent and not self._is_working:
+            if time.monotonic() > deadline or not self.localizer.alive:
+                self._fail(f"did not come up: {self._said}")
+            time.sleep(_POLL_S)
+        if silent:
+            self._fail(f"did not come up: it does not listen to {silent}")
+        self.replayer.announce()
+
+    def send_initial_pose(self, map_from_base: Pose, stamp_ns: int) -> None:
+        """Publish where the robot is believed to be at a stamp."""
+        message = PoseWithCovarianceStamped()
+        message.header.frame_id = self._plan.layout.map_frame
+        message.header.stamp = ns_to_stamp(stamp_ns)
+        message.pose.pose = pose_to_message(map_from_base)
+        message.pose.covariance = np.diag([0.1] * 3 + [0.05] * 3).reshape(-1).tolist()
+        self._initialpose.publish(message)
+
+    def play(self, stop: threading.Event | None = None) -> None:
+        """Replay the bag; returns when the last image was answered, or soon after.
+
+        Raises:
+            ReplayError: If the node died on the way.
+        """
+        self.replayer.play(self._note, stop)
+        self.recorder.wait_until_quiet(timeout_s=10.0)
+        if not self.localizer.alive:
+            self._fail("died")
+
+    def result(self) -> StreamRun:
+        """What was recorded so far, beside the truth."""
+        layout = self._plan.layout
+        truth = self.bag.trajectory(layout.ground_truth)
+        return self.recorder.result(self._plan.name, self.bag.image_stamps(layout.image), truth)
+
+    def _fail(self, what: str) -> NoReturn:
+        code = self.localizer.exit_code
+        ended = "" if code is None else f" (exit code {code})"
+        raise ReplayError(
+            f"the localizer node {what}{ended}, end of {self._plan.log}:\n"
+            + self.localizer.last_words()
+        )
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for entry in message.status:
+            if entry.name.endswith("localization"):
+                self._said = entry.message
+                self._is_working = entry.level != DiagnosticStatus.ERROR
+
+    def _note(self, message: RawMessage) -> None:
+        if message.topic == self._plan.layout.image:
+            self.recorder.note_sent(message.stamp_ns)
+
+    def _spin(self) -> None:
+        executor = SingleThreadedExecutor(context=self._context)
+        executor.add_node(self._node)
+        try:
+            executor.spin()
+        except ExternalShutdownException:
+            pass
+        finally:
+            executor.shutdown()
+            self._node.destroy_node()
+
+
+def use_own_domain() -> int:
+    """The domain that the environment names, else one that hardly anybody else uses.
+
+    A demo must neither hear the robots of the neighbours nor disturb them.
+    """
+    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    # 101 is the last domain whose ports Linux does not hand out otherwise.
+    return int(os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 101)))
+
+
+def _parameters(plan: ReplayPlan, bag: BagReader) -> dict[str, Any]:
+    raw = bag.topics.get(plan.layout.image) == IMAGE
+    own = {
+        "map": str(plan.map_path),
+        "image_transport": "raw" if raw else "compressed",
+        "global_frame_id": plan.layout.map_frame,
+        "odom_frame_id": plan.layout.odom_frame,
+        "base_frame_id": plan.layout.base_frame,
+        "use_sim_time": True,
+    }
+    return {**own, **plan.parameters}
+
+
+def _remappings(plan: ReplayPlan) -> dict[str, str]:
+    layout = plan.layout
+    return {
+        "image": layout.image,
+        "image/compressed": layout.image,
+        "camera_info": layout.camera_info,
+    }
