@@ -172,7 +172,9 @@ def _step(state: _State, cost: Cost, policies: _Policies, trace: Trace | None) -
     active = ~failed
     if policies.stopping.per_element:
         active = active & ~state.converged
-    delta, solved = solve_damped(current.H, current.g, state.damping, active)
+    delta, solved = solve_damped(
+        current.H, current.g, state.damping, active, current.damping_floor()
+    )
     trial_pose = state.pose.retract(delta)
     trial = cost.linearize(trial_pose)
 

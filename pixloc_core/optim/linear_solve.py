@@ -4,8 +4,8 @@ import torch
 
 from pixloc_core.shapes import Bool, Float, Tensor
 
-DIAGONAL_FLOOR = 1e-6
-"""Smallest amount added to the diagonal, in units of H; the reference has the same."""
+REFERENCE_FLOOR = 1e-6
+"""Smallest amount that PixLoc adds to the diagonal, whatever the unit of length."""
 
 
 def solve_damped(
@@ -13,6 +13,7 @@ def solve_damped(
     g: Float[Tensor, "*b d"],
     damping: Float[Tensor, "*#b #d"],
     active: Bool[Tensor, "*b"] | None = None,
+    floor: Float[Tensor, "*b d"] | None = None,
 ) -> tuple[Float[Tensor, "*b d"], Bool[Tensor, "*b"]]:
     """Solve `(H + max(damping * diag(H), floor)) delta = -g` by Cholesky, without host sync.
 
@@ -24,6 +25,7 @@ def solve_damped(
         g: Gradients.
         damping: Factor per element, or per element and parameter.
         active: Elements to solve; the others get a zero step. All when None.
+        floor: Smallest amounts added to the diagonal; `REFERENCE_FLOOR` when None.
 
     Returns:
         The steps, zero where there is none, and where a step was found. Gradients are finite for
@@ -32,7 +34,8 @@ def solve_damped(
     Source: docs/math.md (eq. 5.3).
     """
     diagonal = H.diagonal(dim1=-2, dim2=-1)
-    damped = H + torch.diag_embed((diagonal * damping).clamp(min=DIAGONAL_FLOOR))
+    least = torch.full_like(diagonal, REFERENCE_FLOOR) if floor is None else floor
+    damped = H + torch.diag_embed(torch.maximum(diagonal * damping, least))
     usable = torch.isfinite(damped).all(-1).all(-1) & torch.isfinite(g).all(-1)
     if active is not None:
         usable = usable & active

@@ -7,6 +7,9 @@ import torch
 from pixloc_core.geometry import Pose
 from pixloc_core.shapes import Bool, Float, Int, Tensor
 
+# Squared slope of the features, per square pixel, that would matter to nobody.
+NEGLIGIBLE_SLOPE = 1e-12
+
 
 class NormalEquations(NamedTuple):
     """A robust least-squares problem, linearized at a pose; all floats are float64.
@@ -35,6 +38,15 @@ class NormalEquations(NamedTuple):
         """By how much the quadratic model says that a step lowers `cost` (eq. 5.5)."""
         model = 2 * (self.g * delta).sum(-1) + quadratic_form(self.H, delta)
         return -model / self.normalizer
+
+    def damping_floor(self) -> Float[Tensor, "*b 6"]:
+        """Least amounts on the diagonal, for directions that the features do not see (eq. 5.4).
+
+        As if each point had a slope of 1e-6 per pixel: unlike a constant it does not depend on
+        the unit of length.
+        """
+        diagonal = self.motion.diagonal(dim1=-2, dim2=-1)
+        return NEGLIGIBLE_SLOPE * self.num_valid[..., None] * diagonal
 
     def is_finite(self) -> Bool[Tensor, "*b"]:
         """Where all numbers can be worked with."""
