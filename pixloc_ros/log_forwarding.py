@@ -7,10 +7,20 @@ from typing import Any
 class NodeLogHandler(logging.Handler):
     """Passes records of Python's logging on to the logger of a node."""
 
-    def __init__(self, ros_logger: Any) -> None:
-        """Wrap the logger of a node (`node.get_logger()`)."""
+    def __init__(self, ros_logger: Any, source: logging.Logger) -> None:
+        """Attach to a logger of Python; `ros_logger` is that of a node."""
         super().__init__()
         self._ros = ros_logger
+        self._source = source
+        self._level_before = source.level
+        source.addHandler(self)
+        if source.level == logging.NOTSET:
+            source.setLevel(logging.INFO)
+
+    def detach(self) -> None:
+        """Leave the logger as it was."""
+        self._source.removeHandler(self)
+        self._source.setLevel(self._level_before)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Say one record, at the severity it has."""
@@ -29,10 +39,5 @@ class NodeLogHandler(logging.Handler):
 
 
 def forward_logging(ros_logger: Any, name: str = "pixloc_core") -> NodeLogHandler:
-    """Let a node say what the core logs, from level INFO on; returns the handler, to remove it."""
-    handler = NodeLogHandler(ros_logger)
-    logger = logging.getLogger(name)
-    logger.addHandler(handler)
-    if logger.level == logging.NOTSET:
-        logger.setLevel(logging.INFO)
-    return handler
+    """Let a node say what the core logs, from level INFO on, until `detach`."""
+    return NodeLogHandler(ros_logger, logging.getLogger(name))

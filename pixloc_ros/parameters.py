@@ -58,6 +58,17 @@ def _declare_one(node: Node, name: str, field: "Field[Any]") -> Any:
     return list(value or ()) if isinstance(default, list) else value
 
 
+def unknown_overrides(node: Node) -> list[str]:
+    """Names given in parameter files that nobody declared: most likely misspelt."""
+    # rclpy keeps them to itself; without this attribute nothing is reported.
+    given = getattr(node, "_parameter_overrides", {})
+    return [
+        name
+        for name in given
+        if not (node.has_parameter(name) or name.startswith("qos_overrides."))
+    ]
+
+
 def default_of(field: "Field[Any]") -> Any:
     """Default of a setting as ROS knows it: bool, int, float, str or a list of such."""
     value = field.default if field.default is not MISSING else field.default_factory()  # type: ignore[misc]
@@ -139,8 +150,10 @@ def _lines(
             yield from _lines(value, comments, f"{name}.", f"{indent}  ")
             continue
         yield from (f"{indent}# {line}" for line in textwrap.wrap(comments[name], 90))
-        text = yaml.safe_dump({key: value}, default_flow_style=None).strip()
-        yield f"{indent}{text}"
+        flow = isinstance(value, list)
+        text = yaml.safe_dump(value, default_flow_style=True) if flow else ""
+        text = f"{key}: {text}" if flow else yaml.safe_dump({key: value})
+        yield f"{indent}{text.strip()}"
 
 
 if __name__ == "__main__":

@@ -52,10 +52,10 @@ class PoseKeeper:
     def _forget(self) -> None:
         self._map_from_base: Pose | None = None
         self._map_from_odom: Pose | None = None
+        self._broadcast: Pose | None = None
         self._source = ""
         self._good_ns = 0
         self._failures = 0
-        self._confirmed = False
 
     def give(self, initial: InitialPose) -> None:
         """Leave an initial pose for the next image; it replaces all that is known."""
@@ -94,9 +94,10 @@ class PoseKeeper:
         """Remember the pose of an image that was localized."""
         with self._lock:
             self._set(map_from_base, odom_from_base, stamp_ns)
+            # An image without odometry says nothing new about the frame of the odometry.
+            self._broadcast = self._map_from_odom or self._broadcast
             self._source = ""
             self._failures = 0
-            self._confirmed = True
 
     def _set(self, map_from_base: Pose, odom_from_base: Pose | None, stamp_ns: int) -> None:
         self._map_from_base = map_from_base
@@ -132,4 +133,4 @@ class PoseKeeper:
     def map_from_odom(self) -> Pose | None:
         """The transform to broadcast; None before the first image was localized."""
         with self._lock:
-            return self._map_from_odom if self._confirmed else None
+            return self._broadcast
