@@ -1,0 +1,212 @@
+"""One image and a prior against the map of the toy room."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from toy_world import ToyWorld
+
+from pixloc_core.errors import ImageError, MapError, ShapeError
+from pixloc_core.features.extractor import create_extractor
+from pixloc_core.geometry import Camera, Pose
+from pixloc_core.localizer.localizer import Localizer, LocalizerConfig
+from pixloc_core.localizer.prior import Prior
+from pixloc_core.localizer.result import LocalizationStatus
+
+# A view that no map image has, in the middle of them.
+TRUE_POSE = Pose.exp(torch.tensor([0.15, -0.05, 0.1, 0.02, -0.03, 0.04], dtype=torch.float64))
+NEAR = torch.tensor([0.06, -0.04, 0.05, 0.01, 0.015, -0.01], dtype=torch.float64)
+FAR = torch.tensor([0.4, -0.2, 0.3, 0.05, -0.08, 0.06], dtype=torch.float64)
+
+
+def errors(found: Pose | None, truth: Pose = TRUE_POSE) -> tuple[float, float]:
+    """Distance of the camera centres in metres, and angle in degrees."""
+    assert found is not None
+    angle, _ = (found @ truth.inv()).magnitude()
+    return float((found.center - truth.center).norm()), float(angle)
+
+
+@pytest.fixture(scope="module")
+def image(world: ToyWorld) -> np.ndarray:
+    return world.render(TRUE_POSE)[0]
+
+
+@pytest.mark.parametrize("offset", [NEAR, FAR], ids=["near", "far"])
+def test_a_new_view_is_localized_from_a_rough_prior(
+    localizer: Localizer, world: ToyWorld, image: np.ndarray, offset: torch.Tensor
+) -> None:
+    prior = Prior.from_pose(TRUE_POSE.retract(offset))
+    result = localizer.localize(image, world.camera, prior)
+    distance, angle = errors(result.cam_from_map)
+    assert distance < 0.01
+    assert angle < 0.1
+    assert result.score > 0.8
+
+
+def test_ranked_references_are_prior_enough(
+    localizer: Localizer, world: ToyWorld, image: np.ndarray
+) -> None:
+    names = [world.names[index] for index in (1, 3, 2)]
+    result = localizer.localize(image, world.camera, Prior.from_references(names))
+    distance, angle = errors(result.cam_from_map)
+    assert distance < 0.01
+    assert angle < 0.1
+
+
+def test_one_good_hypothesis_among_bad_ones_wins(
+    localizer: Localizer, world: ToyWorld, image: np.ndarray
+) -> None:
+    away = torch.tensor([[1.5, 0.5, -1.0, 0.1, 0.5, 0.2], [-1.0, 0.3, 0.5, 0.0, -0.6, 0.3]])
+    poses = torch.cat([TRUE_POSE.retract(x.double()).data[None] for x in (*away, NEAR)])
+    result = localizer.localize(image, world.camera, Prior(Pose(poses)))
+    assert errors(result.cam_from_map)[0] < 0.01
+
+
+def test_the_covariance_covers_the_error(
+    localizer: Localizer, world: ToyWorld, image: np.ndarray
+) -> None:
+    result = localizer.localize(image, world.camera, Prior.from_pose(TRUE_POSE.retract(NEAR)))
+    assert result.covariance is not None
+    assert result.cam_from_map is not None
+    assert bool((torch.linalg.eigvalsh(result.covariance) > 0).all())
+    error = (TRUE_POSE @ result.cam_from_map.inv()).log()
+    mahalanobis = float(error @ torch.linalg.solve(result.covariance, error))
+    # Interpolation adds a bias that no spread shows, hence the wide bound on a chi square of 6.
+    assert mahalanobis < 100
+
+
+def test_the_wrong_place_is_not_localized(localizer: Localizer, world: ToyWorld) -> None:
+    elsewhere = np.random.default_rng(5).integers(0, 255, (240, 320, 3), dtype=np.uint8)
+    result = localizer.localize(elsewhere, world.camera, Prior.from_pose(TRUE_POSE))
+    assert not result.localized
+    assert result.cam_from_map is None
+    assert result.covariance is None
+    assert result.reason
+
+
+def test_a_prior_that_sees_nothing_of_the_map_is_an_answer(
+    localizer: Localizer, world: ToyWorld, image: np.ndarray
+) -> None:
+    backwards = Pose.from_aa(torch.tensor([0.0, np.pi, 0.0]).double(), torch.zeros(3).double())
+    result = localizer.localize(image, world.camera, Prior.from_pose(backwards))
+    assert result.status is LocalizationStatus.NO_REFERENCES
+
+
+def test_the_confidence_image_has_the_geometry_of_the_query(
+    localizer: Localizer, world: ToyWorld, image: np.ndarray
+) -> None:
+    result = localizer.localize(image, world.camera, Prior.from_pose(TRUE_POSE))
+    confidence = result.confidence_image()
+    assert confidence.shape == image.shape[:2]
+    assert confidence.dtype == np.float32
+    assert 0 <= confidence.min() < confidence.max() <= 1
+    # The black void above the floor and beside the wall has nothing to hold on to.
+    void = (image == 0).all(-1)
+    assert confidence[void].mean() < confidence[~void].mean()
+
+
+def test_evidence_lies_where_the_pose_projects_the_points(
+    localizer: Localizer, world: ToyWorld, image: np.ndarray
+) -> None:
+    result = localizer.localize(image, world.camera, Prior.from_pose(TRUE_POSE.retract(NEAR)))
+    evidence = result.evidence
+    assert evidence is not None
+    points = localizer.sparse.points_map[evidence.point_idx] + localizer.sparse.origin
+    truth_px, _ = world.camera.world2image(TRUE_POSE * points)
+    distance = (evidence.points_px - truth_px).norm(dim=-1)[evidence.valid]
+    assert float(distance.median()) < 0.5
+    assert int(evidence.valid.sum()) == result.num_points
+
+
+def test_the_answer_does_not_depend_on_what_was_asked_before(
+    localizer: Localizer, world: ToyWorld, image: np.ndarray
+) -> None:
+    prior = Prior.from_pose(TRUE_POSE.retract(NEAR))
+    first = localizer.localize(image, world.camera, prior)
+    localizer.localize(image[:, ::-1].copy(), world.camera, prior)
+    second = localizer.localize(image, world.camera, prior)
+    assert first.cam_from_map is not None
+    assert second.cam_from_map is not None
+    assert torch.equal(first.cam_from_map.data, second.cam_from_map.data)
+
+
+def test_a_map_far_from_its_origin_keeps_its_millimetres(
+    localizer: Localizer, world: ToyWorld, image: np.ndarray
+) -> None:
+    """The same map in national grid coordinates gives the same pose, moved."""
+    grid = torch.tensor([4.5e5, 5.4e6, 320.0], dtype=torch.float64)
+    moved_map = Localizer.open(localizer.feature_map.path).feature_map
+    moved_map.sparse = dataclasses.replace(moved_map.sparse, origin=moved_map.sparse.origin + grid)
+    moved = Localizer(moved_map, create_extractor(moved_map.extractor_config))
+    start = TRUE_POSE.retract(NEAR)
+    shifted = Pose.from_Rt(start.R, start.t - start.R @ grid)
+    here = localizer.localize(image, world.camera, Prior.from_pose(start)).cam_from_map
+    there = moved.localize(image, world.camera, Prior.from_pose(shifted)).cam_from_map
+    assert here is not None
+    assert there is not None
+    torch.testing.assert_close(there.center - grid, here.center, rtol=0, atol=1e-6)
+
+
+def test_an_image_without_structure_is_refused(localizer: Localizer, world: ToyWorld) -> None:
+    black = np.zeros((240, 320, 3), np.uint8)
+    with pytest.raises(ImageError, match="320x240"):
+        localizer.localize(black, world.camera, Prior.from_pose(TRUE_POSE))
+
+
+def test_an_image_of_another_size_than_its_camera_is_refused(
+    localizer: Localizer, world: ToyWorld
+) -> None:
+    large = np.random.default_rng(0).integers(0, 255, (480, 640, 3), dtype=np.uint8)
+    with pytest.raises(ImageError, match=r"640x480.*320x240"):
+        localizer.localize(large, world.camera, Prior.from_pose(TRUE_POSE))
+
+
+def test_a_reference_that_is_not_in_the_map_is_named(
+    localizer: Localizer, world: ToyWorld, image: np.ndarray
+) -> None:
+    with pytest.raises(MapError, match=r"'nowhere\.jpg' is not in the map"):
+        localizer.localize(image, world.camera, Prior.from_references(["nowhere.jpg"]))
+
+
+def test_a_map_made_with_other_features_is_refused(map_path: Path) -> None:
+    localizer = Localizer.open(map_path)
+    other = create_extractor(localizer.feature_map.extractor_config)
+
+    class Other:
+        """The same extractor under another fingerprint."""
+
+        strides, channels = other.strides, other.channels
+        fingerprint, config_dict = "0" * 64, other.config_dict
+        extract = staticmethod(other.extract)
+
+    with pytest.raises(MapError, match="other weights or feature settings"):
+        Localizer(localizer.feature_map, Other(), LocalizerConfig())
+
+
+@pytest.mark.parametrize(
+    ("pose", "message"),
+    [
+        (Pose(torch.full((1, 12), torch.nan)), "not finite"),
+        (Pose.identity(), "expected \\(k,\\)"),
+        (None, "neither"),
+    ],
+)
+def test_a_prior_that_says_nothing_is_refused(pose: Pose | None, message: str) -> None:
+    with pytest.raises(ShapeError, match=message):
+        Prior(pose)
+
+
+def test_every_camera_model_localizes_what_it_sees(localizer: Localizer, world: ToyWorld) -> None:
+    """A fisheye query against a map made of pinhole images."""
+    fisheye = {
+        "model": "OPENCV_FISHEYE",
+        "width": 320,
+        "height": 240,
+        "params": [220.0, 220.0, 160.0, 120.0, 0.03, -0.01, 0.002, 0.0],
+    }
+    camera = Camera.from_colmap(fisheye).double()
+    image, _ = world.render(TRUE_POSE, camera)
+    result = localizer.localize(image, camera, Prior.from_pose(TRUE_POSE.retract(NEAR)))
+    assert errors(result.cam_from_map)[0] < 0.02
