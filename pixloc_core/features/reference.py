@@ -8,7 +8,7 @@ of the file.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from torch.nn.functional import normalize
@@ -19,29 +19,13 @@ from pixloc_core.features.preprocessing import load_image
 from pixloc_core.features.pyramid import FeatureLevel, FeaturePyramid
 from pixloc_core.geometry import Camera, inside, sample
 from pixloc_core.map.feature_map import FeatureMap
+from pixloc_core.map.selection import Selection
 from pixloc_core.map.sparse_map import SparseMap
 from pixloc_core.shapes import Float, Int, Tensor
 
 # Called with the number of images done and their total.
 Progress = Callable[[int, int], None]
 Aggregation = Literal["single", "mean"]
-
-
-class PointSelection(Protocol):
-    """The part of `map.selection.Selection` that is needed here.
-
-    Attributes:
-        point_idx: Points of the sparse map.
-        obs_idx: Observations of each point, best viewed first, filled up with -1; at least one.
-    """
-
-    @property
-    def point_idx(self) -> Int[Tensor, " n"]:
-        """Selected points."""
-
-    @property
-    def obs_idx(self) -> Int[Tensor, "n k"]:
-        """Their observations."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +39,13 @@ class PointFeatures:
         point_idx: Index of each point in the sparse map.
     """
 
-    points_map: Float[Tensor, "n 3"]
-    descriptors: tuple[Float[Tensor, "n _"], ...]
-    confidences: tuple[Float[Tensor, " n"], ...]
-    point_idx: Int[Tensor, " n"]
+    points_map: Float[Tensor, "*b n 3"]
+    descriptors: tuple[Float[Tensor, "*b n _"], ...]
+    confidences: tuple[Float[Tensor, "*b n"], ...]
+    point_idx: Int[Tensor, "*b n"]
 
     def __len__(self) -> int:
-        return self.points_map.shape[0]
+        return self.points_map.shape[-2]
 
     def to(self, device: torch.device | str) -> "PointFeatures":
         """The same on another device."""
@@ -121,7 +105,7 @@ def build_feature_map(
 
 
 def gather_points(
-    feature_map: FeatureMap, selection: PointSelection, mode: Aggregation = "single"
+    feature_map: FeatureMap, selection: Selection, mode: Aggregation = "single"
 ) -> PointFeatures:
     """Read the descriptors of selected points from a feature map.
 
@@ -147,7 +131,7 @@ def extract_points(
     sparse: SparseMap,
     images_dir: str | Path,
     extractor: Extractor,
-    selection: PointSelection,
+    selection: Selection,
     mode: Aggregation = "single",
 ) -> PointFeatures:
     """As `gather_points`, without a feature map: extract the images of the selection anew.
@@ -220,7 +204,7 @@ def _sample_level(
 
 
 def _observations(
-    selection: PointSelection, mode: Aggregation
+    selection: Selection, mode: Aggregation
 ) -> tuple[Int[Tensor, " o"], Int[Tensor, " o"]]:
     """Observations to read, and which selected point each belongs to."""
     columns = selection.obs_idx[:, :1] if mode == "single" else selection.obs_idx
@@ -230,7 +214,7 @@ def _observations(
 
 def _aggregate(
     sparse: SparseMap,
-    selection: PointSelection,
+    selection: Selection,
     levels: Sequence[_Samples],
     rows: Int[Tensor, " o"],
 ) -> PointFeatures:

@@ -150,7 +150,7 @@ def tiny_map(tmp_path: Path, image: np.ndarray, camera: Camera) -> tuple[SparseM
         image_camera=torch.zeros(3, dtype=torch.int64),
         cam_from_map=Pose.identity(3, dtype=torch.float64),
         points_map=torch.randn(10, 3, generator=generator, dtype=torch.float64),
-        track_length=torch.full((10,), 2),
+        track_length=torch.bincount(obs_point, minlength=10),
         point_error=torch.zeros(10, dtype=torch.float64),
         obs_offsets=torch.tensor([0, 10, 14, 18]),
         obs_point=obs_point,

@@ -1,0 +1,158 @@
+"""The U-Net as an extractor: geometry of the levels, normalization, identity."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pixloc_core.config import to_dict
+from pixloc_core.errors import CheckpointError, ConfigError, ImageError
+from pixloc_core.features.extractor import ExtractorConfig, RawExtractor, create_extractor
+from pixloc_core.features.unet_extractor import UNetExtractor, UNetExtractorConfig
+from pixloc_core.features.weights import Weights, write_weights
+from pixloc_core.geometry import Camera
+
+
+@pytest.fixture
+def extractor(small_weights: Weights) -> UNetExtractor:
+    return UNetExtractor(small_weights, UNetExtractorConfig())
+
+
+def test_levels_have_the_announced_strides_and_channels(
+    extractor: UNetExtractor, image: np.ndarray, camera: Camera
+) -> None:
+    pyramid = extractor.extract(image, camera)
+    assert tuple(level.stride for level in pyramid) == extractor.strides == (1, 4, 16)
+    assert tuple(level.channels for level in pyramid) == extractor.channels == (4, 6, 8)
+    for level in pyramid:
+        assert level.features.is_contiguous()
+        assert level.features.dtype == torch.float32
+        assert ((level.confidence >= 0) & (level.confidence <= 1)).all()
+
+
+def test_query_descriptors_have_unit_length_and_those_of_references_their_own(
+    extractor: UNetExtractor, image: np.ndarray, camera: Camera
+) -> None:
+    assert isinstance(extractor, RawExtractor)
+    pyramid = extractor.extract(image, camera)
+    for unit, raw in zip(pyramid, extractor.extract_reference(image, camera), strict=True):
+        length = raw.features.norm(dim=-1, keepdim=True)
+        assert length.std() > 1e-3
+        torch.testing.assert_close(unit.features, raw.features / length)
+        assert torch.equal(unit.confidence, raw.confidence)
+
+
+@pytest.mark.parametrize("size", [(96, 64), (83, 67), (111, 79)])
+def test_camera_of_each_level_projects_onto_its_grid(
+    extractor: UNetExtractor, size: tuple[int, int]
+) -> None:
+    width, height = size
+    camera = Camera.from_colmap(
+        {"model": "SIMPLE_RADIAL", "width": width, "height": height,
+         "params": [70.0, width / 2, height / 2, -0.05]}
+    )  # fmt: skip
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    point = torch.tensor([[0.05, -0.1, 2.0]], dtype=torch.float64)
+    px = camera.world2image(point)[0]
+    for level in extractor.extract(image, camera):
+        assert tuple(level.camera.size.tolist()) == level.size
+        level_px, valid = level.camera.world2image(point)
+        assert valid.all()
+        torch.testing.assert_close(level_px, (px + 0.5) / level.stride - 0.5)
+
+
+def test_large_images_are_shrunk_with_their_camera(
+    small_weights: Weights, image: np.ndarray, camera: Camera
+) -> None:
+    config = UNetExtractorConfig(max_size=50)
+    finest = UNetExtractor(small_weights, config).extract(image, camera)[0]
+    assert finest.size == (50, 33)
+    expected = camera.f * torch.tensor([50 / 96, 33 / 64], dtype=torch.float64)
+    torch.testing.assert_close(finest.camera.f, expected)
+
+
+def test_fingerprint_follows_weights_and_resolution_only(
+    small_weights: Weights, extractor: UNetExtractor
+) -> None:
+    renamed = UNetExtractor(small_weights, UNetExtractorConfig(weights="elsewhere.safetensors"))
+    assert renamed.fingerprint == extractor.fingerprint
+    smaller = UNetExtractor(small_weights, UNetExtractorConfig(max_size=512))
+    assert smaller.fingerprint != extractor.fingerprint
+    changed = {name: value * 1 for name, value in small_weights.network.items()}
+    changed["adaptation.0.0.bias"] += 1
+    other = UNetExtractor(Weights(small_weights.config, changed), UNetExtractorConfig())
+    assert other.fingerprint != extractor.fingerprint
+
+
+def test_config_dictionary_of_a_map_makes_the_extractor_again(
+    tmp_path: Path, small_weights: Weights, image: np.ndarray, camera: Camera
+) -> None:
+    path = tmp_path / "w.safetensors"
+    write_weights(small_weights, path)
+    config = ExtractorConfig(kind="unet", unet=UNetExtractorConfig(weights=str(path), max_size=64))
+    first = create_extractor(config)
+    again = create_extractor(first.config_dict)
+    assert again.fingerprint == first.fingerprint
+    assert create_extractor(to_dict(config)).fingerprint == first.fingerprint
+    a, b = first.extract(image, camera)[0], again.extract(image, camera)[0]
+    assert torch.equal(a.features, b.features)
+
+
+def test_learned_damping_comes_with_the_extractor(
+    small_weights: Weights, extractor: UNetExtractor
+) -> None:
+    assert torch.equal(extractor.damping, small_weights.damping)
+
+
+def test_features_carry_no_gradient_graph(
+    extractor: UNetExtractor, image: np.ndarray, camera: Camera
+) -> None:
+    assert torch.is_grad_enabled()
+    assert not any(level.features.requires_grad for level in extractor.extract(image, camera))
+
+
+def test_images_too_small_for_the_network_are_refused(extractor: UNetExtractor) -> None:
+    camera = Camera.from_colmap(
+        {"model": "PINHOLE", "width": 200, "height": 12, "params": [90.0, 90.0, 100.0, 6.0]}
+    )
+    image = np.random.default_rng(0).integers(0, 256, (12, 200, 3), dtype=np.uint8)
+    with pytest.raises(ImageError, match=r"200x12 px, expected at least 16 px a side"):
+        extractor.extract(image, camera)
+
+
+def test_half_precision_needs_a_cuda_device(small_weights: Weights) -> None:
+    with pytest.raises(ConfigError, match="half is True on cpu, expected a CUDA device"):
+        UNetExtractor(small_weights, UNetExtractorConfig(half=True))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_half_precision_on_a_gpu_stays_near_the_cpu(
+    small_weights: Weights, extractor: UNetExtractor, image: np.ndarray, camera: Camera
+) -> None:
+    half = UNetExtractor(small_weights, UNetExtractorConfig(half=True), "cuda")
+    for a, b in zip(extractor.extract(image, camera), half.extract(image, camera), strict=True):
+        torch.testing.assert_close(a.features, b.features.cpu(), rtol=0, atol=0.05)
+        assert b.camera.device.type == "cuda"
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"kind": "sift"}, r"kind is 'sift', expected one of gradients, unet"),
+        ({"kind": "unet"}, r"unet\.weights is empty, expected a weights file"),
+        ({"kind": "unet", "unet": {"depth": 3}}, "depth"),
+        ({"kind": "unet", "unet": {"max_size": 0}}, r"max_size is 0, expected at least 16"),
+        ({"kind": "unet", "device": "quantum"}, r"device is 'quantum', expected cpu or cuda"),
+    ],
+)
+def test_wrong_settings_are_refused_by_name(entries: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        create_extractor(entries)
+
+
+def test_missing_weights_are_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "none.tar"
+    with pytest.raises(CheckpointError, match=r"none\.tar: cannot read the weights"):
+        create_extractor({"kind": "unet", "unet": {"weights": str(path)}})
