@@ -15,8 +15,9 @@ from pixloc_core.shapes import Bool, Float, Tensor
 RADIUS_CAP = 1e3
 # Rational models end before their pole.
 _MIN_DENOMINATOR = 1e-3
-# Keeps divisions finite.
+# Keep divisions and squares finite, in float32 too.
 _TINY = 1e-12
+_FAR = 1e9
 _BISECTION_STEPS = 8
 _NEWTON_STEPS = 10
 
@@ -201,7 +202,8 @@ def undistort(
     limit = max_radius(model, params) if radius is None else radius
     limit = limit[..., None].to(uv_distorted.dtype)
     with torch.no_grad():
-        u, v = _invert(model, params, uv_distorted.nan_to_num(), limit)
+        target = uv_distorted.nan_to_num().clamp(-_FAR, _FAR)
+        u, v = _invert(model, params, target, limit)
     # One more step, this time with gradients: they are then exact (implicit function theorem).
     du, dv = _newton_step(model, params, uv_distorted, u, v)
     r2 = u * u + v * v
