@@ -1,0 +1,1 @@
+"""Makes the sample world: map images, SfM model and two recorded streams."""
