@@ -9,12 +9,12 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from pixloc_core.geometry import Camera, Pose
+from pixloc_core.map.point_views import view_rays
 from pixloc_core.map.sparse_map import SparseMap
 from pixloc_core.shapes import Bool, Float, Int, Tensor
 
-# Directions, and tangents of angles off the axis (up to 76 deg), that probe the field of view.
-_DIRECTIONS = 16
-_TANGENTS = torch.linspace(0, 4, 200)
+# Tangents of angles off the axis, up to 76 deg, at which the field of view is probed.
+_TANGENTS = torch.linspace(0, 4, 100)
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Visible:
     def __len__(self) -> int:
         return len(self.point)
 
-    def subset(self, keep: NDArray[np.bool_] | slice) -> "Visible":
-        """Some of these points."""
+    def subset(self, keep: NDArray[np.int64]) -> "Visible":
+        """Some of these points, by position."""
         return Visible(self.point[keep], self.px[keep], self.ray[keep], self.footprint[keep])
 
 
@@ -46,6 +46,7 @@ def visible_points(
     cam_from_map: Pose,
     camera: Camera,
     margin_px: float = 0.0,
+    max_scale_ratio: float = np.inf,
     among: Int[Tensor, " n"] | None = None,
 ) -> Visible:
     """Points that project into the image of a camera, by geometry alone: walls hide nothing.
@@ -55,69 +56,74 @@ def visible_points(
         cam_from_map: One pose relative to the origin of the map.
         camera: One camera.
         margin_px: How far outside of the image a projection may fall.
+        max_scale_ratio: How many times coarser than in any map image a point may be seen.
         among: Ascending indices of the points that are asked for; all if not given.
     """
     size = camera.size.tolist()
     wide = camera.crop(
         (-margin_px, -margin_px), (size[0] + 2 * margin_px, size[1] + 2 * margin_px)
     ).float()
-    points = sparse.points_single if among is None else sparse.points_single[:, among]
+    focal = float(camera.f.mean())
+    points, reach = sparse.points_single, sparse.views.max_footprint
+    if among is not None:
+        points, reach = points[:, among], reach[among]
     pose = cam_from_map.detach().cpu()
     points_cam = torch.addmm(pose.t.float()[:, None], pose.R.float(), points)
-    near = _in_cone(points_cam, _field_of_view(wide))
+    near = _in_cone(points_cam, _field_of_view(wide), reach * (max_scale_ratio * focal))
     index = torch.nonzero(near)[:, 0]
     px, inside = wide.world2image(points_cam[:, index].T)
     index, px = index[inside], px[inside] - margin_px
     point = index if among is None else among[index]
-    rays = pose.center.float() - points[:, index].T
-    distance = rays.norm(dim=-1).clamp_min(1e-12)
-    footprint = distance / camera.f.mean().float()
-    return Visible(
-        point.numpy(), px.numpy(), (rays / distance[:, None]).numpy(), footprint.numpy()
-    )
+    rays, footprint = view_rays(points[:, index], pose.center.float()[:, None], focal)
+    return Visible(point.numpy(), px.numpy(), rays.numpy(), footprint.numpy())
 
 
-def _in_cone(points_cam: Float[Tensor, "3 p"], tangent: float) -> Bool[Tensor, " p"]:
-    """Points in front of the camera and within an angle off its axis; cheap, for all points."""
+def _in_cone(
+    points_cam: Float[Tensor, "3 p"], tangent: float, reach: Float[Tensor, " p"]
+) -> Bool[Tensor, " p"]:
+    """Points in front, within an angle off the axis and near enough; cheap, for all points."""
     x, y, z = points_cam
     near: Tensor = z > 0
-    if tangent != float("inf"):
-        near &= x * x + y * y <= (z * tangent).square_()
-    return near
+    off_axis = (x * x).addcmul_(y, y)
+    depth = z * z
+    if tangent < np.inf:
+        near &= off_axis <= depth * tangent**2
+    return near.logical_and_(off_axis.add_(depth) <= reach.square_())
 
 
 def _field_of_view(camera: Camera) -> float:
     """Tangent of an angle off the axis beyond which nothing falls into the image."""
-    angle = torch.arange(_DIRECTIONS) * (2 * torch.pi / _DIRECTIONS)
-    circle = torch.stack((angle.cos(), angle.sin()), -1)
-    rays = torch.ones(len(_TANGENTS), _DIRECTIONS, 3)
-    rays[..., :2] = circle * _TANGENTS[:, None, None]
-    inside = camera.world2image(rays.reshape(-1, 3))[1].reshape(rays.shape[:2])
-    last = int(torch.nonzero(inside)[:, 0].max()) if bool(inside.any()) else len(_TANGENTS)
-    # A corner may lie between two directions, hence more than one step to spare.
-    wanted = 1.1 * float(_TANGENTS[last + 1]) if last + 1 < len(_TANGENTS) else float("inf")
+    last = camera.size - 1
+    corners = torch.stack(
+        (last * 0, last, last * last.new_tensor([0, 1]), last * last.new_tensor([1, 0]))
+    )
+    directions = torch.nn.functional.normalize((corners - camera.c) / camera.f, dim=-1)
+    rays = torch.ones(len(_TANGENTS), len(directions), 3)
+    rays[..., :2] = directions * _TANGENTS[:, None, None]
+    inside = camera.world2image(rays.reshape(-1, 3))[1].reshape(rays.shape[:2]).any(-1)
+    # The farthest corner inside, with room for tangential distortion; wider images have no limit.
+    farthest = int(torch.nonzero(inside).max()) if bool(inside.any()) else len(_TANGENTS)
+    wanted = 1.1 * float(_TANGENTS[farthest + 1]) if farthest + 1 < len(_TANGENTS) else np.inf
     return min(wanted, float(camera.max_radius))
 
 
 def compatible(
     sparse: SparseMap, view: Visible, max_angle: float, max_scale_ratio: float
 ) -> NDArray[np.bool_]:
-    """Which visible points were seen in the map from about there, and about as finely.
+    """Which visible points were seen in the map from about there, and about as coarsely.
 
     Args:
         sparse: The map.
         view: The points as the camera would see them.
         max_angle: How far (radians) beyond the cone of the map's viewing directions.
-        max_scale_ratio: How many times finer or coarser than in any map image.
+        max_scale_ratio: How many times finer than in any map image.
     """
-    views, index = sparse.views, torch.from_numpy(view.point)
-    cosine = (torch.from_numpy(view.ray) * views.direction[index]).sum(-1)
-    spread = views.cos_spread[index].clamp(-1, 1).acos()
-    from_there = cosine >= (spread + max_angle).clamp_max(torch.pi).cos()
-    footprint = torch.from_numpy(view.footprint)
-    as_fine = footprint * max_scale_ratio >= views.min_footprint[index]
-    as_fine &= footprint <= views.max_footprint[index] * max_scale_ratio
-    return (from_there & as_fine).numpy()
+    views, point = sparse.views, view.point
+    cosine = np.einsum("ij,ij->i", view.ray, views.direction.numpy()[point])
+    spread = np.arccos(np.clip(views.cos_spread.numpy()[point], -1, 1))
+    seen = cosine >= np.cos(np.minimum(spread + max_angle, np.pi))
+    seen &= view.footprint * max_scale_ratio >= views.min_footprint.numpy()[point]
+    return np.asarray(seen)
 
 
 def observations_of_points(

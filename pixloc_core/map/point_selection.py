@@ -94,12 +94,17 @@ def select_points(
 def _reliable(
     sparse: SparseMap, references: Sequence[int], config: SelectionConfig
 ) -> _Candidates:
-    observations = sparse.observations_of_images(references)
-    point = sparse.obs_point[observations]
-    keep = sparse.track_length[point] >= config.min_track_length
-    keep &= sparse.point_error[point] <= config.max_point_error
-    points, slot = np.unique(point[keep].numpy(), return_inverse=True)
-    return _Candidates(points, observations[keep].numpy(), slot)
+    observations = sparse.observations_of_images(references).numpy()
+    point = sparse.obs_point.numpy()[observations]
+    keep = sparse.track_length.numpy()[point] >= config.min_track_length
+    keep &= sparse.point_error.numpy()[point] <= config.max_point_error
+    point = point[keep]
+    present = np.zeros(sparse.num_points, bool)
+    present[point] = True
+    points = np.flatnonzero(present)
+    position = np.empty(sparse.num_points, np.int64)
+    position[points] = np.arange(len(points))
+    return _Candidates(points, observations[keep], position[point])
 
 
 def _views_of_prior(
@@ -111,9 +116,9 @@ def _views_of_prior(
 ) -> Iterator[tuple[Pose, Visible, NDArray[np.int64]]]:
     """Per pose: the candidates in its view, and their grid cells."""
     margin_px, cell_px = config.margin_px(camera), config.cell_px(camera)
-    among = torch.from_numpy(candidates.points)
+    among, ratio = torch.from_numpy(candidates.points), config.similarity.max_scale_ratio
     for k in range(len(poses)):
-        view = visible_points(sparse, poses[k], camera, margin_px, among)
+        view = visible_points(sparse, poses[k], camera, margin_px, ratio, among)
         yield poses[k], view, _grid_cell(view.px + margin_px, cell_px)
 
 
@@ -131,9 +136,9 @@ def _views_of_references(
         points = candidates.points[slots]
         px = sparse.obs_px.numpy()[candidates.observations[mine[first]]]
         rays, footprints = view_rays(
-            sparse.points_single[:, points].T,
-            sparse.centers_map[image].float(),
-            sparse.focal_px[image],
+            sparse.points_single[:, points],
+            sparse.centers_map[image].float()[:, None],
+            float(sparse.focal_px[image]),
         )
         view = Visible(points, px, rays.numpy(), footprints.numpy())
         cell_px = config.cell_px(sparse.camera_of(image))
@@ -163,7 +168,7 @@ def _measure(
         mine = np.flatnonzero(in_view[slot] >= 0)
         observed = (candidates.observations[mine], in_view[slot[mine]])
         weights[mine] = view_similarity(sparse, pose, view, observed, config.similarity)
-        useful = np.unique(slot[mine[weights[mine] > 0]])
+        useful = slot[mine[weights[mine] > 0]]
         cell[useful] = number * 2**32 + cells[in_view[useful]]
     return weights, cell
 

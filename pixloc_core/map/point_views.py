@@ -28,14 +28,19 @@ class PointViews:
 
 
 def view_rays(
-    points_map: Float[Tensor, "o 3"],
-    centers_map: Float[Tensor, "o 3"],
-    focal_px: Float[Tensor, " o"],
-) -> tuple[Float[Tensor, "o 3"], Float[Tensor, " o"]]:
-    """Unit vectors from points to cameras, and the footprints of these views (float32)."""
-    rays = (centers_map - points_map).float()
-    distance = rays.norm(dim=-1).clamp_min(torch.finfo(torch.float32).tiny)
-    return rays / distance[:, None], distance / focal_px.float()
+    points_map: Float[Tensor, "3 n"],
+    centers_map: Float[Tensor, "3 n"],
+    focal_px: Float[Tensor, " n"] | float,
+) -> tuple[Float[Tensor, "n 3"], Float[Tensor, " n"]]:
+    """Unit vectors from points to cameras, and the footprints of these views (float32).
+
+    Points and centres have one row per axis, or are one column for all.
+    """
+    x, y, z = (centers_map - points_map).float()
+    # Much faster on the CPU than a norm over a last dimension of three.
+    distance = (x * x + y * y + z * z).sqrt_().clamp_min_(torch.finfo(torch.float32).tiny)
+    scale = distance.reciprocal()
+    return torch.stack((x * scale, y * scale, z * scale), -1), distance / focal_px
 
 
 def summarize_views(

@@ -48,11 +48,12 @@ def _rank_images(
 ) -> list[int]:
     """References for one pose, by greedy choice."""
     similarity = config.similarity
-    view = visible_points(sparse, cam_from_map, camera, config.margin_px(camera))
-    view = view.subset(
-        compatible(sparse, view, np.deg2rad(similarity.max_angle_deg), similarity.max_scale_ratio)
+    view = visible_points(
+        sparse, cam_from_map, camera, config.margin_px(camera), similarity.max_scale_ratio
     )
-    view = view.subset(slice(None, None, 1 + len(view) // _RANKING_POINTS))
+    max_angle = np.deg2rad(similarity.max_angle_deg)
+    fit = np.flatnonzero(compatible(sparse, view, max_angle, similarity.max_scale_ratio))
+    view = view.subset(fit[:: 1 + len(fit) // _RANKING_POINTS])
     observations = observations_of_points(sparse, view.point)
     weights = view_similarity(sparse, cam_from_map, view, observations, similarity)
     useful = weights > 0

@@ -167,13 +167,16 @@ class SparseMap:
         return focal[self.image_camera]
 
     @cached_property
+    def obs_views(self) -> tuple[Float[Tensor, "o 3"], Float[Tensor, " o"]]:
+        """Ray to the camera and footprint of each observation (`view_rays`)."""
+        image, point = self.obs_image, self.obs_point
+        focal = self.focal_px.float()[image]
+        return view_rays(self.points_map.T[:, point], self.centers_map.T[:, image], focal)
+
+    @cached_property
     def views(self) -> PointViews:
         """Viewing directions and ranges of all points."""
-        image, point = self.obs_image, self.obs_point
-        rays, footprints = view_rays(
-            self.points_map[point], self.centers_map[image], self.focal_px[image]
-        )
-        return summarize_views(rays, footprints, point, self.num_points)
+        return summarize_views(*self.obs_views, self.obs_point, self.num_points)
 
     def with_views(self, views: PointViews) -> "SparseMap":
         """The same map with viewing conditions that are known already (from a file)."""

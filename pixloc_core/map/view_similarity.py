@@ -9,9 +9,7 @@ from numpy.typing import NDArray
 from pixloc_core.config import check, setting
 from pixloc_core.geometry import Pose
 from pixloc_core.map.covisibility import Visible
-from pixloc_core.map.point_views import view_rays
 from pixloc_core.map.sparse_map import SparseMap
-from pixloc_core.shapes import Float, Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,30 +59,27 @@ def view_similarity(
         observations: Indices of observations, and for each the position of its point in `view`.
         config: Widths and limits.
     """
-    index, slot = (torch.from_numpy(array) for array in observations)
-    image, point = sparse.obs_image[index], sparse.obs_point[index]
-    # Single precision suffices: coordinates count from the origin of the map.
-    rays, footprints = view_rays(
-        sparse.points_single[:, point].T, sparse.centers_map[image].float(), sparse.focal_px[image]
-    )
-    cosine = (rays * torch.from_numpy(view.ray)[slot]).sum(-1)
-    octaves = torch.log2(footprints / torch.from_numpy(view.footprint)[slot])
-    roll = _roll(sparse, cam_from_map)
+    index, slot = observations
+    rays, footprints = (array.numpy() for array in sparse.obs_views)
+    cosine = np.einsum("ij,ij->i", rays[index], view.ray[slot])
+    octaves = np.log2(footprints[index] / view.footprint[slot])
+    roll = _roll(sparse, cam_from_map)[sparse.obs_image.numpy()[index]]
     # 2 (1 - cos a) is a^2 up to fourth order, without the arc cosine.
-    exponent = 2 * (1 - cosine) / np.deg2rad(config.angle_deg) ** 2
-    exponent += (octaves / np.log2(config.scale_ratio)).square_()
-    exponent += (roll / np.deg2rad(config.roll_deg)).square_()[image]
+    exponent = (1 - cosine) * np.float32(2 / np.deg2rad(config.angle_deg) ** 2)
+    exponent += np.square(octaves * np.float32(1 / np.log2(config.scale_ratio)))
+    exponent += np.square(roll * np.float32(1 / np.deg2rad(config.roll_deg)))
     useful = cosine >= np.cos(np.deg2rad(config.max_angle_deg))
-    useful &= octaves.abs() <= np.log2(config.max_scale_ratio)
-    weights = torch.where(useful, torch.exp(-exponent), torch.zeros(()))
-    return np.asarray(weights.numpy(), np.float32)
+    useful &= np.abs(octaves) <= np.log2(config.max_scale_ratio)
+    return np.asarray(np.where(useful, np.exp(-exponent), 0), np.float32)
 
 
-def _roll(sparse: SparseMap, cam_from_map: Pose) -> Float[Tensor, " m"]:
+def _roll(sparse: SparseMap, cam_from_map: Pose) -> NDArray[np.float32]:
     """Rotation of each map image about the optical axis against the new view, radians.
 
     It is the twist of the relative rotation about z, after which the axes differ by a swing only.
     """
-    relative = cam_from_map.detach().cpu().R.double() @ sparse.cam_from_map.R.mT
-    sine = relative[:, 1, 0] - relative[:, 0, 1]
-    return torch.atan2(sine, relative[:, 0, 0] + relative[:, 1, 1]).float()
+    refs, query = sparse.cam_from_map.R, cam_from_map.detach().cpu().R.double()
+    # Entries of query @ refs^T.
+    xx, yy = (refs[:, 0] @ query[0]), (refs[:, 1] @ query[1])
+    yx, xy = (refs[:, 0] @ query[1]), (refs[:, 1] @ query[0])
+    return np.asarray(torch.atan2(yx - xy, xx + yy).float().numpy())
