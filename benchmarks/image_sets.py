@@ -165,7 +165,7 @@ def _run_start(
     estimates = poses_of(outcomes)
     write_poses(work / f"{stem}.txt", estimates)
     write_log(work / f"{stem}_log.csv", outcomes)
-    sparse = localizer.map.sparse
+    sparse = localizer.sparse
     names = {query.name for query in queries}
     ours = image_set.displacements(sparse, estimates)
     theirs = image_set.displacements(sparse, image_set.baseline())

@@ -49,7 +49,8 @@ class BagReader:
             with Reader(path) as reader:
                 self.topics = {c.topic: c.msgtype for c in reader.connections}
                 self.counts = {name: info.msgcount for name, info in reader.topics.items()}
-                self.start_ns, self.end_ns = reader.start_time, reader.end_time
+                # The end of rosbags lies one nanosecond behind the last message.
+                self.start_ns, self.end_ns = reader.start_time, reader.end_time - 1
         except (ReaderError, OSError, AssertionError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise FormatError(f"{path}: not a readable rosbag2 folder ({reason})") from error

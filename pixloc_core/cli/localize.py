@@ -118,7 +118,7 @@ def _check_references(pairs: Path | None, queries: "list[Query]", localizer: "Lo
     """Refuse a list of pairs that names images the map does not have, before any work is done."""
     for query in queries:
         for name in query.prior.references if query.prior else ():
-            if localizer.map.sparse.find(name) is None:
+            if localizer.sparse.find(name) is None:
                 raise MapError(
                     f"{pairs}: image {name!r}, listed for {query.name}, is not in the map"
                 )

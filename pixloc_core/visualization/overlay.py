@@ -50,11 +50,8 @@ def draw_dots(
         radius: Radii (n,) in pixels.
     """
     picture = image.copy()
-    # Hue of OpenCV: 60 is green, 0 is red.
-    hue = np.stack(
-        [60 * (1 - badness), np.full_like(badness, 255), np.full_like(badness, 255)], -1
-    )
-    colours = cv2.cvtColor(hue[None].round().astype(np.uint8), cv2.COLOR_HSV2RGB)[0]
+    ramp = np.stack([2 * badness, 2 * (1 - badness), np.zeros_like(badness)], -1)
+    colours = np.round(255 * np.clip(ramp, 0, 1)).astype(int)
     shift = 3
     centres = np.round(points_px * 2**shift).astype(int)
     radii = np.maximum(np.round(radius * 2**shift), 1).astype(int)

@@ -68,6 +68,7 @@ def test_messages_come_in_the_order_of_time_with_transforms_before_images(bag: P
     raw = list(BagReader(bag).raw())
     stamps = [message.stamp_ns for message in raw]
     assert stamps == sorted(stamps)
+    assert (BagReader(bag).start_ns, BagReader(bag).end_ns) == (stamps[0], stamps[-1])
     assert raw[0].topic == LAYOUT.tf_static
     first_image = next(i for i, message in enumerate(raw) if message.topic == LAYOUT.image)
     assert LAYOUT.tf in {message.topic for message in raw[:first_image]}

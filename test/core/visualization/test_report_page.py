@@ -1,0 +1,173 @@
+"""Pictures and the page: what is drawn lies where it belongs, and the page needs nothing else."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from pixloc_core.bags.trajectory import Trajectory
+from pixloc_core.evaluation.stream import FrameOutcome, StreamBar, StreamRun, summarize_stream
+from pixloc_core.geometry import Pose
+from pixloc_core.localizer.result import Evidence, Localization, LocalizationStatus
+from pixloc_core.visualization.overlay import (
+    draw_confidence,
+    draw_evidence,
+    draw_localization,
+    encode_picture,
+    write_picture,
+)
+from pixloc_core.visualization.plots import plot_errors, plot_latency, plot_trajectory, to_png
+from pixloc_core.visualization.report_page import Picture, Section, Verdict, render_page
+
+SECOND = 1_000_000_000
+
+
+def evidence(points: list[list[float]], residual: list[float], valid: list[bool]) -> Evidence:
+    count = len(points)
+    return Evidence(
+        torch.tensor(points),
+        torch.tensor(residual),
+        torch.ones(count),
+        torch.tensor(valid),
+        torch.arange(count),
+    )
+
+
+def test_good_points_are_green_bad_ones_red_and_invalid_ones_are_not_drawn() -> None:
+    image = np.full((100, 120, 3), 90, np.uint8)
+    seen = evidence(
+        [[20.0, 30.0], [80.0, 30.0], [60.0, 80.0]], [0.0, 2.0, 0.0], [True, True, False]
+    )
+    picture = draw_evidence(image, seen)
+    red, green, _ = picture[30, 20].astype(int)
+    assert green > 2 * red
+    red, green, _ = picture[30, 80].astype(int)
+    assert red > 2 * green
+    untouched = draw_evidence(image, evidence([[0.0, 0.0]], [0.0], [False]))
+    assert (picture[80, 60] == untouched[80, 60]).all()
+    assert (image == 90).all()
+
+
+def test_an_overlay_of_a_grey_image_and_of_no_points_works() -> None:
+    grey = np.full((40, 50), 128, np.uint8)
+    assert draw_evidence(grey, evidence([[0.0, 0.0]], [0.0], [False])).shape == (40, 50, 3)
+    result = Localization(LocalizationStatus.NO_REFERENCES, "nothing there", image_size=(50, 40))
+    picture = draw_localization(grey, result)
+    assert picture.shape[1] == 100
+    assert picture.shape[0] > 40
+
+
+def test_confident_pixels_are_brighter_than_the_others_at_any_resolution() -> None:
+    image = np.full((60, 80, 3), 128, np.uint8)
+    confidence = np.zeros((6, 8), np.float32)
+    confidence[:, 4:] = 1.0
+    picture = draw_confidence(image, confidence).astype(int).sum(axis=-1)
+    assert picture.shape == (60, 80)
+    assert picture[30, 70] > picture[30, 10] + 100
+
+
+def test_pictures_are_written_and_encoded_with_their_colours(tmp_path: Path) -> None:
+    red = np.zeros((16, 16, 3), np.uint8)
+    red[..., 0] = 255
+    write_picture(str(tmp_path / "red.png"), red)
+    assert (cv2.imread(str(tmp_path / "red.png"))[8, 8] == [0, 0, 255]).all()
+    decoded = cv2.imdecode(np.frombuffer(encode_picture(red), np.uint8), cv2.IMREAD_COLOR)
+    assert decoded[8, 8, 2] > 200
+    assert decoded[8, 8, 0] < 40
+
+
+@pytest.fixture(scope="module")
+def run() -> StreamRun:
+    """A circle of 3 m with one image that was not localized."""
+    times = np.linspace(0, 10, 51)
+    stamps = (times * SECOND).astype(np.int64) + SECOND
+    angle = torch.from_numpy(2 * np.pi * times / 10)
+    zero = torch.zeros_like(angle)
+    poses = Pose.from_aa(
+        torch.stack([zero, zero, angle], -1),
+        torch.stack([3 * angle.cos(), 3 * angle.sin(), zero + 0.2], -1),
+    )
+    truth = Trajectory(stamps, poses)
+    taken = list(range(0, 51, 2))
+    outcomes = tuple(
+        FrameOutcome(
+            int(stamps[i]),
+            "not localized" if i == 20 else "localized",
+            "",
+            0.8,
+            300.0 + i,
+            {"extract": 100.0, "align": 150.0 + i},
+        )
+        for i in taken
+    )
+    good = [i for i in taken if i != 20]
+    noise = 0.01 * torch.randn(len(good), 6, generator=torch.Generator().manual_seed(0)).double()
+    estimate = Trajectory(stamps[good], poses[good] @ Pose.exp(noise))
+    return StreamRun("circle", stamps, outcomes, estimate, truth, 12.0)
+
+
+def test_plots_become_png_files_of_the_size_asked(run: StreamRun) -> None:
+    points = np.random.default_rng(0).normal(0, 3, (500, 3))
+    summary = summarize_stream(run)
+    figures = [
+        plot_trajectory(run, points),
+        plot_errors(run, summary, StreamBar()),
+        plot_latency(run),
+    ]
+    for figure in figures:
+        content = to_png(figure, dpi=50)
+        decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+        assert decoded.shape[1] == 400
+        assert decoded.std() > 5
+
+
+def test_the_top_view_draws_the_two_axes_in_which_the_path_extends(run: StreamRun) -> None:
+    axes = plot_trajectory(run, np.zeros((0, 3))).axes[0]
+    assert {axes.get_xlabel(), axes.get_ylabel()} == {"x of the map", "y of the map"}
+
+
+class _Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.sources: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "img":
+            self.sources.append(dict(attrs)["src"] or "")
+        elif tag != "meta":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_well_formed_escaped_and_needs_no_other_file() -> None:
+    png = to_png(plot_empty())
+    sections = [
+        Section("A & B", (Picture(png, "<one>"), Picture(b"\xff\xd8jpeg", "two"))),
+        Section("empty", ()),
+    ]
+    page = render_page("<title>", Verdict("PASSED", True), [("a < b", "1 & 2")], sections)
+    tags = _Tags()
+    tags.feed(page)
+    assert tags.open == []
+    assert [source.split(";")[0] for source in tags.sources] == [
+        "data:image/png",
+        "data:image/jpeg",
+    ]
+    assert "a &lt; b" in page
+    assert "1 &amp; 2" in page
+    assert "empty" not in page
+    assert 'class="verdict pass"' in page
+    assert not re.search(r"(src|href)=\"(?!data:)", page)
+
+
+def plot_empty():
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(1, 1))
