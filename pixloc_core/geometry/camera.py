@@ -139,9 +139,13 @@ class Camera(TensorBacked):
 
         Use the factors of the sizes actually obtained (new width / old width). The half pixel at
         the border is kept: `c' = (c + 0.5) s - 0.5` (eq. 2.11).
+
+        Raises:
+            ShapeError: If there are neither one nor two factors.
         """
         s = torch.as_tensor(factor, dtype=self.dtype, device=self.device)
-        s = s if s.ndim and s.shape[-1] == 2 else s[..., None]
+        if s.ndim and s.shape[-1] != 2:
+            raise ShapeError(f"scale has shape {tuple(s.shape)}, expected () or (*b, 2)")
         return self._replace(self.size * s, self.f * s, (self.c + 0.5) * s - 0.5)
 
     def crop(self, left_top: Tensor | Sequence[float], size: Tensor | Sequence[float]) -> "Camera":

@@ -19,6 +19,7 @@ import torch
 from torch.nn import functional
 
 from pixloc_core.errors import ShapeError
+from pixloc_core.geometry.tensor_backed import broadcast_batch
 from pixloc_core.shapes import Bool, Float, Int, Tensor
 
 Mode = Literal["linear", "linear_analytic", "cubic"]
@@ -116,11 +117,14 @@ def make_stencil(
             "expected (*m, n, 2) and (*m, h, w, c)"
         )
     *batch, height, width, _ = map_.shape
+    if batch:
+        common = broadcast_batch(points[..., 0], map_[..., 0, 0])
+        points = points.expand(*common, *points.shape[-2:])
     x, y = points.unbind(-1)
     columns, wx, dx = _AXIS[mode](x, width, map_.dtype, gradient)
     rows, wy, dy = _AXIS[mode](y, height, map_.dtype, gradient)
     rows = rows * width
-    if math.prod(batch) != 1:
+    if batch:
         first = torch.arange(math.prod(batch), dtype=rows.dtype, device=rows.device)
         rows = rows + (height * width) * first.reshape(*batch, 1)
     # The taps of the value are the middle ones of those of the derivative.
