@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from rclpy.clock import JumpThreshold, TimeJump
+from rclpy.clock import JumpHandle, JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -66,6 +66,7 @@ class TreeFrames:
         self._changed = threading.Condition()
         self._on_refused = on_refused
         self._refused: dict[str, str] = {}
+        self.jump_handle: JumpHandle | None = None
 
     def add_message(self, message: TFMessage, *, static: bool) -> None:
         """Take in a message of /tf or /tf_static."""
@@ -122,6 +123,7 @@ class Tf2Frames:
         self._buffer = buffer
         self._listener = listener
         self._exceptions = exceptions
+        self.jump_handle: JumpHandle | None = None
 
     def clear(self) -> None:
         """Forget everything but the static transforms: time has been set back."""
@@ -165,7 +167,8 @@ def listen(
     threshold = JumpThreshold(
         min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=False
     )
-    node.get_clock().create_jump_callback(threshold, post_callback=forget)
+    # The clock calls into freed memory once this handle is gone.
+    frames.jump_handle = node.get_clock().create_jump_callback(threshold, post_callback=forget)
     return frames
 
 

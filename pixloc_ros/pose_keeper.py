@@ -95,7 +95,8 @@ class PoseKeeper:
         with self._lock:
             self._set(map_from_base, odom_from_base, stamp_ns)
             # An image without odometry says nothing new about the frame of the odometry.
-            self._broadcast = self._map_from_odom or self._broadcast
+            if self._map_from_odom is not None:
+                self._broadcast = self._map_from_odom
             self._source = ""
             self._failures = 0
 

@@ -1,0 +1,175 @@
+import math
+
+import pytest
+import torch
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import Pose as PoseMessage
+from geometry_msgs.msg import PoseWithCovarianceStamped, Transform
+from hypothesis import given
+from hypothesis import strategies as st
+from sensor_msgs.msg import CameraInfo
+
+from pixloc_core.errors import FormatError, FrameError
+from pixloc_core.geometry import Pose, so3
+from pixloc_ros.conversions import (
+    CameraReader,
+    base_covariance,
+    ns_to_stamp,
+    pose_from_initialpose,
+    pose_from_message,
+    pose_to_message,
+    pose_to_stamped,
+    pose_to_transform,
+    stamp_to_ns,
+)
+
+
+def random_pose(seed: int) -> Pose:
+    generator = torch.Generator().manual_seed(seed)
+    aa, t = torch.randn(2, 3, generator=generator, dtype=torch.float64)
+    return Pose.from_aa(aa, 10 * t)
+
+
+def camera_info(**changes) -> CameraInfo:
+    info = CameraInfo(width=640, height=480, distortion_model="plumb_bob")
+    info.d = [-0.1, 0.02, 0.001, -0.001, 0.0]
+    info.k = [500.0, 0.0, 319.5, 0.0, 510.0, 239.5, 0.0, 0.0, 1.0]
+    info.p = [450.0, 0.0, 310.0, 0.0, 0.0, 460.0, 230.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+    for name, value in changes.items():
+        setattr(info, name, value)
+    return info
+
+
+@given(st.integers(0, 2**31 * 10**9 - 1))
+def test_stamp_keeps_every_nanosecond(nanoseconds):
+    assert stamp_to_ns(ns_to_stamp(nanoseconds)) == nanoseconds
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_pose_survives_the_way_through_messages(seed):
+    pose = random_pose(seed)
+    through_pose = pose_from_message(pose_to_message(pose))
+    through_transform = pose_from_message(pose_to_transform(pose, "map", "odom", 5).transform)
+    torch.testing.assert_close(through_pose.data, pose.data, atol=1e-12, rtol=0)
+    torch.testing.assert_close(through_transform.data, pose.data, atol=1e-12, rtol=0)
+
+
+def test_transform_carries_its_frames_and_stamp():
+    message = pose_to_transform(random_pose(1), "map", "odom", 3_000_000_007)
+    assert (message.header.frame_id, message.child_frame_id) == ("map", "odom")
+    assert message.header.stamp == Time(sec=3, nanosec=7)
+
+
+def test_quaternion_of_ros_is_read_with_w_last():
+    message = PoseMessage()
+    message.orientation.z, message.orientation.w = math.sin(0.25), math.cos(0.25)
+    expected = so3.exp(torch.tensor([0.0, 0.0, 0.5], dtype=torch.float64))
+    torch.testing.assert_close(pose_from_message(message).R, expected)
+
+
+def test_transform_without_rotation_is_refused():
+    message = Transform()
+    message.rotation.w = 0.0
+    with pytest.raises(FrameError, match="length 0, expected 1"):
+        pose_from_message(message)
+
+
+def initialpose(frame: str) -> PoseWithCovarianceStamped:
+    message = PoseWithCovarianceStamped()
+    message.header.frame_id = frame
+    message.pose.pose = pose_to_message(random_pose(3))
+    return message
+
+
+def test_initial_pose_in_the_map_frame_is_taken():
+    torch.testing.assert_close(
+        pose_from_initialpose(initialpose("map"), "map").data, random_pose(3).data
+    )
+
+
+def test_initial_pose_in_another_frame_is_refused():
+    with pytest.raises(FrameError, match="initialpose is in frame 'odom', expected 'map'"):
+        pose_from_initialpose(initialpose("odom"), "map")
+
+
+def test_initial_pose_that_is_not_finite_is_refused():
+    message = initialpose("map")
+    message.pose.pose.position.x = math.nan
+    with pytest.raises(FrameError, match=r"initialpose: translation \(nan, .*not finite"):
+        pose_from_initialpose(message, "map")
+
+
+def test_answer_is_stamped_with_the_exposure_and_keeps_the_covariance():
+    covariance = torch.arange(36, dtype=torch.float64).reshape(6, 6)
+    message = pose_to_stamped(random_pose(2), covariance, "map", Time(sec=7, nanosec=9))
+    assert message.header.frame_id == "map"
+    assert message.header.stamp == Time(sec=7, nanosec=9)
+    assert list(message.pose.covariance) == list(range(36))
+
+
+def test_covariance_of_the_base_agrees_with_random_draws():
+    generator = torch.Generator().manual_seed(0)
+    cam_from_map, cam_from_base = random_pose(4), random_pose(5)
+    root = torch.randn(6, 6, generator=generator, dtype=torch.float64) * 2e-4
+    covariance = root @ root.mT
+    # Draw increments of the camera pose, and look where they put the base.
+    xi = torch.randn(200_000, 6, generator=generator, dtype=torch.float64) @ root.mT
+    map_from_base = cam_from_map.retract(xi).inv() @ cam_from_base
+    mean = cam_from_map.inv() @ cam_from_base
+    position = map_from_base.t - mean.t
+    rotation = so3.log(map_from_base.R @ mean.R.mT)
+    drawn = torch.cat((position, rotation), -1).T.cov()
+    computed = base_covariance(covariance, cam_from_map, cam_from_base)
+    # 200 000 draws fix a variance to 1/sqrt(100 000) = 0.3 %; 5 of these.
+    scale = computed.diagonal().sqrt()
+    error = (drawn - computed) / (scale[:, None] * scale[None, :])
+    assert error.abs().max() < 0.016
+    assert torch.linalg.eigvalsh(computed).min() > 0
+
+
+def test_lever_arm_turns_rotation_into_position_uncertainty():
+    cam_from_base = Pose.from_aa(torch.zeros(3).double(), torch.tensor([0.0, 0.0, -2.0]).double())
+    covariance = torch.diag(torch.tensor([0, 0, 0, 1e-4, 0, 0], dtype=torch.float64))
+    found = base_covariance(covariance, Pose.identity(), cam_from_base)
+    # Turning the camera about its x axis moves a base 2 m behind it along y.
+    expected = torch.zeros(6, 6, dtype=torch.float64)
+    expected[1, 1], expected[3, 3] = 4e-4, 1e-4
+    assert found[1, 3].abs() == pytest.approx(2e-4)
+    torch.testing.assert_close(found.diagonal(), expected.diagonal())
+
+
+def test_camera_has_the_numbers_of_its_calibration():
+    camera = CameraReader(rectified=False).read(camera_info(), (640, 480))
+    assert camera.f.tolist() == [500.0, 510.0]
+    assert camera.c.tolist() == [319.5, 239.5]
+
+
+def test_rectified_camera_has_the_projection_matrix_and_no_distortion():
+    camera = CameraReader(rectified=True).read(camera_info(), (640, 480))
+    assert camera.f.tolist() == [450.0, 460.0]
+    assert camera.dist.numel() == 0
+
+
+def test_unchanged_calibration_is_parsed_once_and_a_changed_one_again():
+    reader = CameraReader(rectified=False)
+    first = reader.read(camera_info(), (640, 480))
+    assert reader.read(camera_info(), (640, 480)) is first
+    changed = camera_info(k=[600.0, 0.0, 319.5, 0.0, 510.0, 239.5, 0.0, 0.0, 1.0])
+    assert reader.read(changed, (640, 480)).f.tolist() == [600.0, 510.0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "size", "words"),
+    [
+        ({"k": [0.0] * 9}, (640, 480), "k|calibrat"),
+        ({"distortion_model": "mushroom"}, (640, 480), "mushroom"),
+        ({}, (1280, 960), "image is 1280x960, but camera_info describes 640x480"),
+        ({}, (320, 240), "image is 320x240, but camera_info describes 640x480"),
+    ],
+)
+def test_unusable_calibration_is_refused_and_a_good_one_taken_next(changes, size, words):
+    reader = CameraReader(rectified=False)
+    with pytest.raises(FormatError, match=words) as caught:
+        reader.read(camera_info(**changes), size)
+    assert "\n" not in str(caught.value)
+    assert reader.read(camera_info(), (640, 480)).f.tolist() == [500.0, 510.0]
