@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from pixloc_core.evaluation.stream import StreamBar, StreamRun, StreamSummary, seconds_since
@@ -27,7 +28,7 @@ def plot_trajectory(run: StreamRun, points_map: NDArray[np.floating]) -> Figure:
     truth, estimate = run.truth.poses.t.numpy(), run.estimate.poses.t.numpy()
     across, up = _widest_axes(truth)
     figure, axes = _figure(8.0, 5.2)
-    axes.scatter(points_map[:, across], points_map[:, up], s=1, c=_MAP, lw=0, label="map points")
+    axes.scatter(points_map[:, across], points_map[:, up], s=2, c=_MAP, lw=0, label="map points")
     axes.plot(truth[:, across], truth[:, up], c=_TRUTH, lw=1.2, label="ground truth")
     axes.scatter(
         estimate[:, across], estimate[:, up], s=14, c=_ESTIMATE, lw=0, zorder=3, label="localized"
@@ -43,7 +44,7 @@ def plot_trajectory(run: StreamRun, points_map: NDArray[np.floating]) -> Figure:
     _limit_to_path(axes, truth[:, [across, up]], points_map[:, [across, up]])
     axes.set_xlabel(f"{_AXES[across]} of the map")
     axes.set_ylabel(f"{_AXES[up]} of the map")
-    axes.legend(loc="upper right", fontsize=8, framealpha=0.9)
+    axes.legend(loc="upper right", fontsize=8, framealpha=0.9, markerscale=1.5)
     return figure
 
 
@@ -75,7 +76,10 @@ def plot_errors(run: StreamRun, summary: StreamSummary, bar: StreamBar | None = 
         for time in missed:
             axes.axvline(time, ymax=0.07, c=_MISSED, lw=1.2)
         axes.set_ylabel(label)
-        axes.grid(visible=True, which="both", alpha=0.25)
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.grid(visible=True, alpha=0.25)
     figure.axes[-1].set_xlabel("time in the bag [s]")
     return figure
 
@@ -94,7 +98,7 @@ def plot_latency(run: StreamRun) -> Figure:
     axes.set_ylim(bottom=0)
     axes.set_xlabel("time in the bag [s]")
     axes.set_ylabel("latency [ms]")
-    axes.legend(loc="upper right", fontsize=8, ncols=3)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize=8, ncols=4, frameon=False)
     axes.grid(visible=True, alpha=0.25)
     return figure
 
