@@ -161,7 +161,7 @@ def listen(
         frames = Tf2Frames(buffer, listener, tf2_ros.TransformException)
 
     def forget(jump: TimeJump) -> None:
-        node.get_logger().warn("time was set back: transforms are forgotten")
+        node.get_logger().warning("time was set back: transforms are forgotten")
         frames.clear()
 
     threshold = JumpThreshold(

@@ -177,5 +177,8 @@ def test_transforms_are_forgotten_when_the_clock_goes_back(ros, spin):
     frames.add_message(message("odom", "base", 100 * SECOND, 1.0), static=False)
     frames.add_message(message("base", "camera", 0, 1.0), static=True)
     set_clock(50)
-    assert not frames.knows("odom")
+    deadline = time.monotonic() + 10.0
+    while frames.knows("odom"):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
     assert frames.knows("camera")
