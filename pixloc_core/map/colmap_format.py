@@ -118,7 +118,7 @@ def _load(folder: Path) -> Any:
 def _to_sparse(folder: Path, model: Any, arrays: ModelArrays, digest: str) -> SparseMap:
     images = _usable_images(folder, model, arrays)
     cameras, camera_index = _cameras(folder, model, images)
-    pose_in_model = Pose(torch.stack([Pose.from_colmap(image).data for image in images]))
+    pose_in_model = _poses(images)
     # Adding zero turns -0 into 0.
     origin = pose_in_model.center.median(dim=0).values.round() + 0.0
     cam_from_map = Pose.from_Rt(
@@ -172,8 +172,25 @@ def _usable_images(folder: Path, model: Any, arrays: ModelArrays) -> list[Any]:
     return usable
 
 
+def _poses(images: Sequence[Any]) -> Pose:
+    """`cam_from_world` of images, from normalized quaternions: pycolmap's matrices are not."""
+    rigids = [_rigid(image) for image in images]
+    # Eigen's order is x, y, z, w.
+    quat_xyzw = torch.tensor(np.array([rigid.rotation.quat for rigid in rigids]))
+    shift = torch.tensor(np.array([rigid.translation for rigid in rigids]))
+    return Pose.from_quat_wxyz(quat_xyzw[:, [3, 0, 1, 2]], shift)
+
+
 def _is_finite(image: Any) -> bool:
-    return bool(torch.isfinite(Pose.from_colmap(image).data).all())
+    rigid = _rigid(image)
+    length = np.linalg.norm(rigid.rotation.quat)
+    return bool(length > 0 and np.isfinite(length) and np.isfinite(rigid.translation).all())
+
+
+def _rigid(image: Any) -> Any:
+    """`cam_from_world`, a property in pycolmap before 3.12 and a method since."""
+    rigid = image.cam_from_world
+    return rigid() if callable(rigid) else rigid
 
 
 def _cameras(
