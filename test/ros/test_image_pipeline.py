@@ -1,0 +1,245 @@
+import re
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+from fake_localizer import (
+    BASE_FROM_CAM,
+    SECOND,
+    FakeLocalizer,
+    camera_info,
+    image_message,
+    pose,
+)
+
+from pixloc_core.geometry import Pose
+from pixloc_ros.conversions import pose_to_transform
+from pixloc_ros.frames import TreeFrames
+from pixloc_ros.image_pipeline import ImageItem, ImagePipeline, Outcome
+from pixloc_ros.interfaces import LocalizationStatus, TFMessage
+from pixloc_ros.node_config import NodeConfig
+from pixloc_ros.pose_keeper import InitialPose, PoseKeeper
+
+
+class Bench:
+    """A pipeline with a robot that drives along x at 1 m/s of odometry."""
+
+    def __init__(self, config: NodeConfig | None = None, *, odometry: bool = True) -> None:
+        self.config = config or NodeConfig(transform_timeout=0.05, max_failures=2)
+        self.frames = TreeFrames(10.0, print)
+        self.keeper = PoseKeeper(self.config.max_failures, self.config.prior_timeout)
+        self.localizer = FakeLocalizer()
+        self.pipeline = ImagePipeline(self.localizer, self.frames, self.keeper, self.config)
+        self.add("base_link", "camera", 0, BASE_FROM_CAM, static=True)
+        if odometry:
+            for second in range(1, 11):
+                self.add("odom", "base_link", second * SECOND, pose(float(second)))
+
+    def add(self, parent: str, child: str, stamp: int, value: Pose, *, static: bool = False):
+        transform = pose_to_transform(value, parent, child, stamp)
+        self.frames.add_message(TFMessage(transforms=[transform]), static=static)
+
+    def run(self, seconds: float, value: int = 200, info=None, message=None) -> Outcome:
+        message = message or image_message(round(seconds * SECOND), value)
+        return self.pipeline.run(ImageItem(message, info or camera_info(), time.monotonic()))
+
+    def give(self, value: Pose, seconds: float) -> None:
+        self.keeper.give(InitialPose(value, round(seconds * SECOND)))
+
+
+@pytest.fixture
+def bench():
+    return Bench()
+
+
+def assert_pose(found: Pose | None, expected: Pose) -> None:
+    assert found is not None
+    torch.testing.assert_close(found.data, expected.data, atol=1e-9, rtol=0)
+
+
+def test_image_without_any_prior_waits_for_an_initial_pose(bench):
+    outcome = bench.run(2.0)
+    assert outcome.status == LocalizationStatus.NO_PRIOR
+    assert "waiting for initialpose" in outcome.reason
+    assert outcome.map_from_base is None
+    assert not bench.localizer.priors
+
+
+def test_core_is_asked_with_the_camera_pose_at_the_stamp_of_the_image(bench):
+    bench.give(pose(10.0, 5.0), 2.0)
+    outcome = bench.run(4.5)
+    assert (outcome.status, outcome.prior_source) == (LocalizationStatus.LOCALIZED, "initialpose")
+    expected = pose(12.5, 5.0)
+    assert_pose(bench.localizer.priors[0].cam_from_map[0], (expected @ BASE_FROM_CAM).inv())
+    assert_pose(outcome.map_from_base, expected)
+
+
+def test_correction_of_one_image_is_carried_to_the_next_by_odometry(bench):
+    bench.localizer.step = 0.25
+    bench.give(pose(10.0), 1.0)
+    assert_pose(bench.run(2.0).map_from_base, pose(11.25))
+    outcome = bench.run(5.0)
+    assert outcome.prior_source == "odometry"
+    assert_pose(outcome.map_from_base, pose(14.5))
+    assert_pose(bench.keeper.map_from_odom, pose(9.5))
+
+
+def test_without_odometry_the_last_pose_is_the_prior():
+    bench = Bench(odometry=False)
+    bench.localizer.step = 0.25
+    bench.give(pose(10.0), 1.0)
+    bench.run(2.0)
+    outcome = bench.run(3.0)
+    assert outcome.prior_source == "last_pose"
+    assert_pose(outcome.map_from_base, pose(10.5))
+
+
+def test_missing_odometry_costs_no_waiting_when_nobody_publishes_it():
+    bench = Bench(replace(NodeConfig(), transform_timeout=5.0), odometry=False)
+    bench.give(pose(10.0), 1.0)
+    begin = time.perf_counter()
+    bench.run(2.0)
+    assert time.perf_counter() - begin < 4.0
+
+
+def test_odometry_that_is_demanded_but_missing_is_the_reason_for_silence():
+    bench = Bench(NodeConfig(prior_source="odometry", transform_timeout=0.02), odometry=False)
+    bench.give(pose(10.0), 1.0)
+    outcome = bench.run(2.0)
+    assert outcome.status == LocalizationStatus.NO_PRIOR
+    assert "frame 'odom' is unknown" in outcome.reason
+
+
+def test_odometry_is_not_used_when_it_is_not_wanted():
+    bench = Bench(NodeConfig(prior_source="last_pose"))
+    bench.give(pose(10.0), 1.0)
+    assert_pose(bench.run(5.0).map_from_base, pose(10.0))
+
+
+def test_initial_pose_without_stamp_is_meant_for_the_newest_odometry(bench):
+    bench.give(pose(20.0), 0.0)
+    assert_pose(bench.run(10.0).map_from_base, pose(20.0))
+
+
+def test_initial_pose_older_than_the_odometry_is_meant_for_the_newest(bench):
+    bench.give(pose(20.0), 0.5)
+    assert_pose(bench.run(10.0).map_from_base, pose(20.0))
+
+
+def test_not_localized_says_why_and_keeps_the_prior(bench):
+    bench.give(pose(10.0), 1.0)
+    bench.run(2.0)
+    outcome = bench.run(3.0, value=5)
+    assert outcome.status == LocalizationStatus.NOT_LOCALIZED
+    assert outcome.reason == "10% of the points agree"
+    assert outcome.map_from_base is None
+    outcome = bench.run(4.0)
+    assert_pose(outcome.map_from_base, pose(13.0))
+
+
+def test_too_many_failures_end_in_waiting_for_an_initial_pose(bench):
+    bench.give(pose(10.0), 1.0)
+    bench.run(2.0)
+    reasons = [bench.run(3.0, value=5).reason for _ in range(3)]
+    assert "the last pose is forgotten" in reasons[-1]
+    assert bench.run(4.0).status == LocalizationStatus.NO_PRIOR
+    bench.give(pose(30.0), 4.0)
+    assert_pose(bench.run(4.0).map_from_base, pose(30.0))
+
+
+def bad_frame_message():
+    message = image_message(3 * SECOND)
+    message.header.frame_id = "nose"
+    return message
+
+
+def no_stamp_message():
+    return image_message(0)
+
+
+def wrong_encoding_message():
+    message = image_message(3 * SECOND)
+    message.encoding = "32FC1"
+    return message
+
+
+def empty_message():
+    message = image_message(3 * SECOND)
+    message.height = message.width = message.step = 0
+    message.data = message.data[:0]
+    return message
+
+
+BAD_INPUT = {
+    "zero K": ({"info": camera_info(k=[0.0] * 9)}, "k|calibrat"),
+    "unknown distortion": ({"info": camera_info(distortion_model="mushroom")}, "mushroom"),
+    "wrong encoding": ({"message": wrong_encoding_message()}, "encoding '32FC1'"),
+    "empty image": ({"message": empty_message()}, "image is empty"),
+    "all black": ({"value": 0}, "all black"),
+    "larger than camera_info": (
+        {"message": image_message(3 * SECOND, size=(64, 48))},
+        "image is 64x48, but camera_info describes 32x24",
+    ),
+    "unknown frame": ({"message": bad_frame_message()}, "frame 'nose' is unknown"),
+    "no stamp": ({"message": no_stamp_message()}, "stamp 0"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_INPUT)
+def test_bad_input_is_told_in_one_line_and_the_next_good_image_is_localized(bench, case):
+    arguments, words = BAD_INPUT[case]
+    bench.give(pose(10.0), 1.0)
+    outcome = bench.run(3.0, **arguments)
+    assert outcome.status == LocalizationStatus.BAD_INPUT
+    assert outcome.map_from_base is None
+    assert "\n" not in outcome.reason
+    assert re.search(words, outcome.reason), outcome.reason
+    assert_pose(bench.run(4.0).map_from_base, pose(13.0))
+
+
+def test_bad_input_does_not_count_as_failed_alignment(bench):
+    bench.give(pose(10.0), 1.0)
+    bench.run(2.0)
+    for _ in range(10):
+        bench.run(3.0, value=0)
+    assert bench.keeper.failures == 0
+    assert_pose(bench.run(4.0).map_from_base, pose(13.0))
+
+
+def test_image_before_the_first_camera_info_is_bad_input(bench):
+    item = ImageItem(image_message(2 * SECOND), None, time.monotonic())
+    outcome = bench.pipeline.run(item)
+    assert (outcome.status, outcome.reason) == (
+        LocalizationStatus.BAD_INPUT,
+        "there is no camera_info yet",
+    )
+
+
+def test_nan_in_tf_is_the_reason_given(bench):
+    bench = Bench(
+        odometry=False, config=NodeConfig(prior_source="odometry", transform_timeout=0.0)
+    )
+    bench.add("odom", "base_link", 2 * SECOND, pose(float("nan")))
+    bench.give(pose(10.0), 2.0)
+    outcome = bench.run(2.0)
+    assert "refused odom <- base_link" in outcome.reason
+    assert "not finite" in outcome.reason
+    bench.add("odom", "base_link", 2 * SECOND, pose(1.0))
+    bench.give(pose(10.0), 2.0)
+    assert_pose(bench.run(2.0).map_from_base, pose(10.0))
+
+
+def test_stages_of_node_and_core_are_timed(bench):
+    bench.give(pose(10.0), 1.0)
+    stages = bench.run(2.0).stage_ms
+    assert {"decode", "frames", "extract", "align"} <= stages.keys()
+    assert all(ms >= 0 for ms in stages.values())
+
+
+def test_covariance_is_that_of_the_base_in_the_map(bench):
+    bench.give(pose(10.0), 1.0)
+    covariance = bench.run(2.0).covariance
+    # A camera 0.54 m from the base adds its lever arm to 1 cm; rotations keep theirs.
+    assert covariance.diagonal()[3:].tolist() == pytest.approx([1e-4] * 3)
+    assert covariance.diagonal()[:3].sum().item() == pytest.approx(1e-4 * (3 + 2 * 0.29))
