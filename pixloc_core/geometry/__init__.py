@@ -3,7 +3,13 @@
 from pixloc_core.geometry.camera import Camera
 from pixloc_core.geometry.camera_formats import CameraModel
 from pixloc_core.geometry.distortion import DistortionModel
-from pixloc_core.geometry.interpolation import inside, sample, sample_with_gradient
+from pixloc_core.geometry.interpolation import (
+    Stencil,
+    inside,
+    make_stencil,
+    sample,
+    sample_with_gradient,
+)
 from pixloc_core.geometry.pose import Pose
 
 __all__ = [
@@ -11,7 +17,9 @@ __all__ = [
     "CameraModel",
     "DistortionModel",
     "Pose",
+    "Stencil",
     "inside",
+    "make_stencil",
     "sample",
     "sample_with_gradient",
 ]

@@ -4,7 +4,7 @@ Both formats and what is asked of them are described in docs/conventions.md.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -139,9 +139,12 @@ def read_image_window(
     Raises:
         FormatError: If the region of interest does not lie in the image.
     """
-    width, height = message.width, message.height
+    width, height = float(message.width), float(message.height)
     # Zero means one, by the definition of the message.
-    binning = (getattr(message, "binning_x", 0) or 1, getattr(message, "binning_y", 0) or 1)
+    binning = (
+        float(getattr(message, "binning_x", 0) or 1),
+        float(getattr(message, "binning_y", 0) or 1),
+    )
     roi = getattr(message, "roi", None)
     if roi is None or not any((roi.x_offset, roi.y_offset, roi.width, roi.height)):
         return (0.0, 0.0), (width, height), binning
@@ -149,9 +152,13 @@ def read_image_window(
     if not (roi.width > 0 and roi.height > 0 and right <= width and bottom <= height):
         raise FormatError(
             f"CameraInfo.roi is {roi.width}x{roi.height} at ({roi.x_offset}, {roi.y_offset}), "
-            f"expected a window of the {width}x{height} image"
+            f"expected a window of the {message.width}x{message.height} image"
         )
-    return (roi.x_offset, roi.y_offset), (roi.width, roi.height), binning
+    return (
+        (float(roi.x_offset), float(roi.y_offset)),
+        (float(roi.width), float(roi.height)),
+        binning,
+    )
 
 
 def _ros_distortion(message: Any) -> tuple[DistortionModel, tuple[float, ...]]:
@@ -192,7 +199,7 @@ def _field(source: Any, name: str, where: str) -> Any:
         raise FormatError(f"{where} has no {name}") from None
 
 
-def _numbers(values: Sequence[Any], where: str) -> tuple[float, ...]:
+def _numbers(values: Iterable[Any], where: str) -> tuple[float, ...]:
     try:
         numbers = tuple(float(value) for value in values)
     except (TypeError, ValueError):

@@ -18,7 +18,7 @@ from typing import Literal
 import torch
 from torch.nn import functional
 
-from pixloc_core.errors import ShapeError
+from pixloc_core.errors import ConfigError, ShapeError
 from pixloc_core.geometry.tensor_backed import broadcast_batch
 from pixloc_core.shapes import Bool, Float, Int, Tensor
 
@@ -39,11 +39,11 @@ class Stencil:
     gradient_index: Int[Tensor, "2 *m n g"] | None = None
     gradient_weight: Float[Tensor, "2 *m n g"] | None = None
 
-    def value(self, map_: Float[Tensor, "*#m h w c"]) -> Float[Tensor, "*m n c"]:
+    def value(self, map_: Float[Tensor, "*#m h w c"]) -> Float[Tensor, "*#m n c"]:
         """Values of a map."""
         return weighted_rows(map_, self.index, self.weight)
 
-    def gradient(self, map_: Float[Tensor, "*#m h w c"]) -> Float[Tensor, "2 *m n c"]:
+    def gradient(self, map_: Float[Tensor, "*#m h w c"]) -> Float[Tensor, "2 *#m n c"]:
         """Derivatives of a map by x and by y, one after the other.
 
         Raises:
@@ -55,8 +55,8 @@ class Stencil:
 
 
 def sample(
-    map_: Float[Tensor, "*#m h w c"], points: Float[Tensor, "*m n 2"], mode: Mode = "linear"
-) -> Float[Tensor, "*m n c"]:
+    map_: Float[Tensor, "*#m h w c"], points: Float[Tensor, "*#m n 2"], mode: Mode = "linear"
+) -> Float[Tensor, "*#m n c"]:
     """Values of a map at points.
 
     Args:
@@ -71,8 +71,8 @@ def sample(
 
 
 def sample_with_gradient(
-    map_: Float[Tensor, "*#m h w c"], points: Float[Tensor, "*m n 2"], mode: Mode = "linear"
-) -> tuple[Float[Tensor, "*m n c"], Float[Tensor, "*m n c 2"]]:
+    map_: Float[Tensor, "*#m h w c"], points: Float[Tensor, "*#m n 2"], mode: Mode = "linear"
+) -> tuple[Float[Tensor, "*#m n c"], Float[Tensor, "*#m n c 2"]]:
     """Values of a map at points and their derivative by the point; arguments as `sample`.
 
     The two parts of the gradient lie one after the other: `unbind(-1)` gives contiguous tensors.
@@ -82,8 +82,8 @@ def sample_with_gradient(
 
 
 def inside(
-    points: Float[Tensor, "*m n 2"], size: Sequence[float | Tensor] | Tensor, pad: float = 0
-) -> Bool[Tensor, "*m n"]:
+    points: Float[Tensor, "*#m n 2"], size: Sequence[int | float | Tensor] | Tensor, pad: float = 0
+) -> Bool[Tensor, "*#m n"]:
     """Whether points keep a distance to the border: `pad <= p <= size - 1 - pad`.
 
     Args:
@@ -97,7 +97,7 @@ def inside(
 
 
 def make_stencil(
-    points: Float[Tensor, "*m n 2"],
+    points: Float[Tensor, "*#m n 2"],
     map_: Float[Tensor, "*#m h w c"],
     mode: Mode = "linear",
     *,
@@ -110,12 +110,18 @@ def make_stencil(
         map_: Map, of which only the shape and the number type are used.
         mode: See the module.
         gradient: Whether the gradient will be asked for.
+
+    Raises:
+        ShapeError: If the shapes of points and map do not fit.
+        ConfigError: If there is no such mode.
     """
     if points.shape[-1] != 2 or map_.ndim < 3:
         raise ShapeError(
             f"points and map have shapes {tuple(points.shape)} and {tuple(map_.shape)}, "
             "expected (*m, n, 2) and (*m, h, w, c)"
         )
+    if mode not in _AXIS:
+        raise ConfigError(f"interpolation mode is {mode!r}, expected one of {', '.join(_AXIS)}")
     *batch, height, width, _ = map_.shape
     if batch:
         common = broadcast_batch(points[..., 0], map_[..., 0, 0])

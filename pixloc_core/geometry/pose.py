@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from pixloc_core.errors import MapError, ShapeError
 from pixloc_core.geometry import so3
@@ -187,7 +188,7 @@ class Pose(TensorBacked):
         """Same pose with R freed of accumulated rounding (see `so3.orthonormalize`)."""
         return Pose(_pack(so3.orthonormalize(self.R), self.t))
 
-    def numpy(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    def numpy(self) -> tuple[NDArray[Any], NDArray[Any]]:
         """R and t as arrays."""
         return self.R.detach().cpu().numpy(), self.t.detach().cpu().numpy()
 

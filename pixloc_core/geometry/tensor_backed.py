@@ -5,12 +5,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from pixloc_core.errors import ShapeError
 from pixloc_core.shapes import Tensor
 
 Self = TypeVar("Self", bound="TensorBacked")
-Numbers = Tensor | np.ndarray[Any, Any] | Sequence[Any]
+Numbers = Tensor | NDArray[Any] | Sequence[Any]
 
 
 def as_float_tensor(values: Any, like: Tensor | None = None) -> Tensor:

@@ -2,6 +2,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sample_cameras import NAMES, make_camera, points_in_view
 
 from pixloc_core.geometry import Camera, DistortionModel, distortion
@@ -43,6 +45,21 @@ def test_jacobian_is_the_derivative_in_every_model(name):
     J = distortion.jacobian(camera.model, camera.dist, uv)
     # On the axis of a fisheye the derivative is taken a square root of epsilon beside it.
     torch.testing.assert_close(J, expected, rtol=1e-9, atol=1e-7)
+
+
+@pytest.mark.parametrize("index", [2, 7, 9, 10, 13])
+def test_reference_numbers_are_reproduced(shared_dir, index):
+    stored = np.load(shared_dir / "fixtures" / "a_camera.npz")
+    ref = {key: stored[f"cam{index}_{key}"] for key in (
+        "colmap_params", "project", "distorted", "J_distort"
+    )}  # fmt: skip
+    camera = Camera.from_colmap({"model": str(stored["models"][index]), "width": 640,
+                                 "height": 480, "params": ref["colmap_params"]})  # fmt: skip
+    uv = torch.from_numpy(ref["project"])
+    found, _ = distortion.distort(camera.model, camera.dist, uv)
+    np.testing.assert_allclose(found, ref["distorted"], rtol=1e-10, atol=1e-13)
+    J = distortion.jacobian(camera.model, camera.dist, uv)
+    np.testing.assert_allclose(J, ref["J_distort"], rtol=1e-9, atol=1e-13)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if "FISHEYE" not in name])
@@ -140,6 +157,25 @@ def test_undistort_inverts_distort_over_the_whole_usable_disk(name, dtype, atol)
     found, valid = distortion.undistort(camera.model, camera.dist, distorted)
     assert valid.all()
     torch.testing.assert_close(found, uv, rtol=0, atol=atol)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    radial=st.tuples(st.floats(-0.6, 0.6), st.floats(-0.3, 0.3)),
+    tangential=st.tuples(st.floats(-0.02, 0.02), st.floats(-0.02, 0.02)),
+)
+def test_any_opencv_lens_can_be_inverted_up_to_its_limit(radial, tangential):
+    params = torch.tensor([*radial, *tangential], dtype=torch.float64)
+    model = DistortionModel.OPENCV
+    reach = distortion.max_radius(model, params).clamp(max=2)
+    azimuth, part = torch.meshgrid(
+        torch.linspace(0, 6.2, 16), torch.linspace(0, 0.98, 12), indexing="ij"
+    )
+    uv = reach * part[..., None] * torch.stack((azimuth.cos(), azimuth.sin()), -1)
+    uv = uv.double().flatten(0, 1)
+    found, valid = distortion.undistort(model, params, distortion.distort(model, params, uv)[0])
+    assert valid.all()
+    torch.testing.assert_close(found, uv, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize(("model", "params"), FOLDING_CASES)

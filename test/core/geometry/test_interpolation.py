@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixloc_core.errors import ShapeError
+from pixloc_core.errors import ConfigError, ShapeError
 from pixloc_core.geometry import inside, sample, sample_with_gradient
 from pixloc_core.geometry.interpolation import make_stencil
 
@@ -171,3 +171,10 @@ def test_wrong_shapes_are_named():
         sample(random_map(), torch.zeros(5, 3))
     with pytest.raises(ShapeError, match=r"shapes \(5, 2\) and \(4, 5\)"):
         sample(torch.zeros(4, 5), torch.zeros(5, 2))
+    with pytest.raises(ShapeError, match=r"shapes \(3,\), \(2,\) do not broadcast"):
+        sample(torch.zeros(2, 4, 5, 1), torch.zeros(3, 6, 2))
+
+
+def test_unknown_modes_are_named():
+    with pytest.raises(ConfigError, match="mode is 'nearest', expected one of linear, linear_ana"):
+        sample(random_map(), random_points(), "nearest")
