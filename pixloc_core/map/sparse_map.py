@@ -77,16 +77,15 @@ class SparseMap:
             raise MapError("map entry obs_offsets does not span all observations")
         if bool((offsets.diff() < 0).any()):
             raise MapError("map entry obs_offsets decreases")
-        if not torch.equal(
-            torch.bincount(self.obs_point, minlength=self.num_points), self.track_length
-        ):
-            raise MapError("map entry track_length is not the number of observations")
         for name, index, size in (
             ("obs_point", self.obs_point, len(self.points_map)),
             ("image_camera", self.image_camera, len(self.cameras)),
         ):
             if index.numel() and not 0 <= int(index.min()) <= int(index.max()) < size:
                 raise MapError(f"map entry {name} has indices outside 0..{size - 1}")
+        counts = torch.bincount(self.obs_point, minlength=self.num_points)
+        if not torch.equal(counts, self.track_length):
+            raise MapError("map entry track_length is not the number of observations")
         if len(self._index_by_name) != len(self.image_names):
             raise MapError("map has several images of the same name")
 
