@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -101,10 +102,25 @@ def make_task(sfm: Path, images_dir: Path) -> Task:
     return Task(image, camera, start, keep_images(others, references), images_dir, config)
 
 
+@dataclass(frozen=True)
+class Answer:
+    """One query: seconds by stage, seconds of all CPU cores together, and the result."""
+
+    seconds: dict[str, float]
+    cpu_seconds: float
+    result: AlignmentResult
+
+    @property
+    def total(self) -> float:
+        """Seconds in all."""
+        return sum(self.seconds.values())
+
+
 def localize(
     task: Task, extractor: UNetExtractor, read_points: Callable[[Selection], PointFeatures]
-) -> tuple[float, dict[str, float], AlignmentResult]:
-    """One query: seconds in all, seconds by stage, and the answer."""
+) -> Answer:
+    """Localize the query once."""
+    cpu_start = time.process_time()
     marks = [time.perf_counter()]
     with torch.inference_mode():
         pyramid = extractor.extract(task.image, task.camera)
@@ -116,8 +132,8 @@ def localize(
         result = align(pyramid, points, task.start, AlignerConfig())
         marks.append(time.perf_counter())
     stages = ("extract", "select", "references", "align")
-    seconds = {s: b - a for s, a, b in zip(stages, marks, marks[1:], strict=False)}
-    return marks[-1] - marks[0], seconds, result
+    seconds = {stage: b - a for stage, (a, b) in zip(stages, pairwise(marks), strict=True)}
+    return Answer(seconds, time.process_time() - cpu_start, result)
 
 
 def compare(task: Task, extractor: UNetExtractor, repetitions: int) -> dict[str, object]:
@@ -136,24 +152,31 @@ def compare(task: Task, extractor: UNetExtractor, repetitions: int) -> dict[str,
             {way: localize(task, extractor, read) for way, read in ways.items()}
             for _ in range(repetitions + 1)
         ]
-    measured = turns[1:]
-    poses = {way: turns[0][way][2].cam_from_map[0] for way in ways}
-    angle_deg, distance = (poses["cached"] @ poses["anew"].inv()).magnitude()
-    ratios = [turn["cached"][0] / turn["anew"][0] for turn in measured]
     return {
-        "ratio": statistics.median(ratios),
-        "limit": LIMIT,
-        "ratios": ratios,
         "references": task.sparse.num_images,
         "points": len(task.select()),
         "image": f"{task.image.shape[1]}x{task.image.shape[0]}",
+        **summarize(turns[1:]),
+    }
+
+
+def summarize(turns: list[dict[str, Answer]]) -> dict[str, object]:
+    """Medians over the turns."""
+    cached, anew = ([turn[way] for turn in turns] for way in ("cached", "anew"))
+    pairs = list(zip(cached, anew, strict=True))
+    offset = cached[0].result.cam_from_map[0] @ anew[0].result.cam_from_map[0].inv()
+    angle_deg, distance = offset.magnitude()
+    return {
+        "ratio": statistics.median(a.total / b.total for a, b in pairs),
+        "cpu_ratio": statistics.median(a.cpu_seconds / b.cpu_seconds for a, b in pairs),
+        "limit": LIMIT,
         "pose_difference": {"deg": float(angle_deg), "map_units": float(distance)},
         "seconds": {
             way: {
-                stage: statistics.median(turn[way][1][stage] for turn in measured)
-                for stage in measured[0][way][1]
+                stage: statistics.median(answer.seconds[stage] for answer in answers)
+                for stage in answers[0].seconds
             }
-            for way in ways
+            for way, answers in (("cached", cached), ("anew", anew))
         },
     }
 
