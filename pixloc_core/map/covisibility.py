@@ -64,13 +64,15 @@ def visible_points(
         (-margin_px, -margin_px), (size[0] + 2 * margin_px, size[1] + 2 * margin_px)
     ).float()
     focal = float(camera.f.mean())
-    points, reach = sparse.points_single, sparse.views.max_footprint
-    if among is not None:
-        points, reach = points[:, among], reach[among]
+    rows = slice(None) if among is None else among
+    points = sparse.points_single[:, rows]
     pose = cam_from_map.detach().cpu()
     points_cam = torch.addmm(pose.t.float()[:, None], pose.R.float(), points)
-    near = _in_cone(points_cam, _field_of_view(wide), reach * (max_scale_ratio * focal))
-    index = torch.nonzero(near)[:, 0]
+    candidate = _in_cone(points_cam, _field_of_view(wide))
+    if max_scale_ratio < np.inf:
+        reach = sparse.views.max_footprint[rows] * (max_scale_ratio * focal)
+        candidate &= (points_cam * points_cam).sum(0) <= reach.square_()
+    index = torch.nonzero(candidate)[:, 0]
     px, inside = wide.world2image(points_cam[:, index].T)
     index, px = index[inside], px[inside] - margin_px
     point = index if among is None else among[index]
@@ -78,17 +80,13 @@ def visible_points(
     return Visible(point.numpy(), px.numpy(), rays.numpy(), footprint.numpy())
 
 
-def _in_cone(
-    points_cam: Float[Tensor, "3 p"], tangent: float, reach: Float[Tensor, " p"]
-) -> Bool[Tensor, " p"]:
-    """Points in front, within an angle off the axis and near enough; cheap, for all points."""
+def _in_cone(points_cam: Float[Tensor, "3 p"], tangent: float) -> Bool[Tensor, " p"]:
+    """Points in front of the camera and within an angle off its axis; cheap, for all points."""
     x, y, z = points_cam
     near: Tensor = z > 0
-    off_axis = (x * x).addcmul_(y, y)
-    depth = z * z
     if tangent < np.inf:
-        near &= off_axis <= depth * tangent**2
-    return near.logical_and_(off_axis.add_(depth) <= reach.square_())
+        near &= (x * x).addcmul_(y, y) <= (z * tangent).square_()
+    return near
 
 
 def _field_of_view(camera: Camera) -> float:

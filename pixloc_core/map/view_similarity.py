@@ -63,7 +63,7 @@ def view_similarity(
     rays, footprints = (array.numpy() for array in sparse.obs_views)
     cosine = np.einsum("ij,ij->i", rays[index], view.ray[slot])
     octaves = np.log2(footprints[index] / view.footprint[slot])
-    roll = _roll(sparse, cam_from_map)[sparse.obs_image.numpy()[index]]
+    roll = image_rolls(sparse, cam_from_map)[sparse.obs_image.numpy()[index]]
     # 2 (1 - cos a) is a^2 up to fourth order, without the arc cosine.
     exponent = (1 - cosine) * np.float32(2 / np.deg2rad(config.angle_deg) ** 2)
     exponent += np.square(octaves * np.float32(1 / np.log2(config.scale_ratio)))
@@ -73,10 +73,15 @@ def view_similarity(
     return np.asarray(np.where(useful, np.exp(-exponent), 0), np.float32)
 
 
-def _roll(sparse: SparseMap, cam_from_map: Pose) -> NDArray[np.float32]:
-    """Rotation of each map image about the optical axis against the new view, radians.
+def image_rolls(sparse: SparseMap, cam_from_map: Pose) -> NDArray[np.float32]:
+    """By how much each map image must be turned to be held like a new view, radians.
 
-    It is the twist of the relative rotation about z, after which the axes differ by a swing only.
+    Positive from the x towards the y axis of the image. It is the twist about z of the rotation
+    from the map image to the new view, after which their axes differ by a swing only.
+
+    Args:
+        sparse: The map.
+        cam_from_map: The new view (one pose).
     """
     refs, query = sparse.cam_from_map.R, cam_from_map.detach().cpu().R.double()
     # Entries of query @ refs^T.
