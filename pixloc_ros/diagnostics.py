@@ -13,12 +13,14 @@ STATUS_NAMES = {
     LocalizationStatus.NOT_LOCALIZED: "not localized",
     LocalizationStatus.NO_PRIOR: "no prior",
     LocalizationStatus.BAD_INPUT: "bad input",
+    LocalizationStatus.INTERNAL_ERROR: "internal error",
 }
 LEVELS = {
     LocalizationStatus.LOCALIZED: DiagnosticStatus.OK,
     LocalizationStatus.NOT_LOCALIZED: DiagnosticStatus.WARN,
     LocalizationStatus.NO_PRIOR: DiagnosticStatus.WARN,
     LocalizationStatus.BAD_INPUT: DiagnosticStatus.ERROR,
+    LocalizationStatus.INTERNAL_ERROR: DiagnosticStatus.ERROR,
 }
 
 

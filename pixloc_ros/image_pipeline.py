@@ -1,5 +1,6 @@
 """One image through the localizer: decode, ask for frames and prior, localize, remember."""
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ from pixloc_ros.image_conversions import compressed_to_array, image_to_array
 from pixloc_ros.interfaces import LocalizationStatus as StatusMessage
 from pixloc_ros.node_config import NodeConfig
 from pixloc_ros.pose_keeper import InitialPose, PoseKeeper
+
+logger = logging.getLogger(__name__)
 
 
 class Localizes(Protocol):
@@ -79,13 +82,17 @@ class ImagePipeline:
         self._stage_ms: dict[str, float] = {}
 
     def run(self, item: ImageItem) -> Outcome:
-        """Localize one image; bad input is an outcome, not an error."""
+        """Localize one image; whatever goes wrong is an outcome: the next image may be better."""
         self._stage_ms = {}
         header = item.image.header
         try:
             outcome = self._run(item, header)
         except PixlocError as error:
             outcome = Outcome(header, StatusMessage.BAD_INPUT, str(error))
+        except Exception as error:
+            logger.exception("internal error")
+            reason = f"{type(error).__name__}: {error}"
+            outcome = Outcome(header, StatusMessage.INTERNAL_ERROR, reason)
         return replace(outcome, stage_ms=self._stage_ms)
 
     def _run(self, item: ImageItem, header: Header) -> Outcome:

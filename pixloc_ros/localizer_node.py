@@ -33,7 +33,7 @@ from pixloc_ros.image_conversions import array_to_image
 from pixloc_ros.image_pipeline import ImageItem, ImagePipeline, Localizes, Outcome
 from pixloc_ros.interfaces import LocalizationStatus, TFMessage
 from pixloc_ros.latest_worker import LatestWorker
-from pixloc_ros.log_forwarding import forward_logging
+from pixloc_ros.log_forwarding import NodeLogHandler
 from pixloc_ros.node_config import NodeConfig
 from pixloc_ros.opening import open_localizer
 from pixloc_ros.parameters import declare, unknown_overrides
@@ -62,7 +62,7 @@ class LocalizerNode(Node):
         self.config = declare(self, NodeConfig)
         self._core_config = declare(self, LocalizerConfig, "localizer.")
         self._opener = opener
-        self._log_handler = forward_logging(self.get_logger())
+        self._log_handler = NodeLogHandler(self.get_logger())
         self._keeper = PoseKeeper(self.config.max_failures, self.config.prior_timeout)
         self._frames = listen(self, self.config.tf_history, self._on_refused)
         self._worker = LatestWorker(self._work, self._on_error, self._open)

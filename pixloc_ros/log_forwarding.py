@@ -1,30 +1,40 @@
-"""Log records of the core, said by the node."""
+"""Log records of Python's logging, said by the node."""
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 
 class NodeLogHandler(logging.Handler):
-    """Passes records of Python's logging on to the logger of a node."""
+    """Passes records on to the logger of a node, from level INFO on, until `detach`.
 
-    def __init__(self, ros_logger: Any, source: logging.Logger) -> None:
-        """Attach to a logger of Python; `ros_logger` is that of a node."""
+    Args:
+        ros_logger: Of the node (`node.get_logger()`).
+        names: Loggers of Python to listen to.
+    """
+
+    def __init__(
+        self, ros_logger: Any, names: Sequence[str] = ("pixloc_core", "pixloc_ros")
+    ) -> None:
         super().__init__()
         self._ros = ros_logger
-        self._source = source
-        self._level_before = source.level
-        source.addHandler(self)
-        if source.level == logging.NOTSET:
-            source.setLevel(logging.INFO)
+        self._sources = [(name, logging.getLogger(name).level) for name in names]
+        for name, level in self._sources:
+            logging.getLogger(name).addHandler(self)
+            if level == logging.NOTSET:
+                logging.getLogger(name).setLevel(logging.INFO)
 
     def detach(self) -> None:
-        """Leave the logger as it was."""
-        self._source.removeHandler(self)
-        self._source.setLevel(self._level_before)
+        """Leave the loggers as they were."""
+        for name, level in self._sources:
+            logging.getLogger(name).removeHandler(self)
+            logging.getLogger(name).setLevel(level)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Say one record, at the severity it has."""
+        """Say one record, at the severity it has, with the traceback if it carries one."""
         text = f"{record.name}: {record.getMessage()}"
+        if record.exc_info:
+            text += "\n" + logging.Formatter().formatException(record.exc_info)
         # Each severity on a line of its own: rclpy ties the severity to the line of the call.
         if record.levelno >= logging.CRITICAL:
             self._ros.fatal(text)
@@ -36,8 +46,3 @@ class NodeLogHandler(logging.Handler):
             self._ros.info(text)
         else:
             self._ros.debug(text)
-
-
-def forward_logging(ros_logger: Any, name: str = "pixloc_core") -> NodeLogHandler:
-    """Let a node say what the core logs, from level INFO on, until `detach`."""
-    return NodeLogHandler(ros_logger, logging.getLogger(name))

@@ -38,22 +38,33 @@ def ros(ros_domain: int) -> Iterator[Callable[..., None]]:
     rclpy.try_shutdown()
 
 
+class Spinner:
+    """Lets nodes work in a thread of their own, until `stop`."""
+
+    def __init__(self) -> None:
+        self._executor: SingleThreadedExecutor | None = None
+        self._thread: threading.Thread | None = None
+
+    def __call__(self, node: Node) -> None:
+        if self._executor is None:
+            self._executor = SingleThreadedExecutor()
+            self._thread = threading.Thread(target=self._executor.spin, daemon=True)
+        self._executor.add_node(node)
+        if self._thread is not None and not self._thread.is_alive():
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Wait for the callback in work; nodes may be destroyed afterwards."""
+        if self._executor is not None and self._thread is not None:
+            self._executor.shutdown()
+            self._thread.join(10.0)
+            assert not self._thread.is_alive()
+        self._executor = None
+
+
 @pytest.fixture
-def spin(ros: Callable[..., None]) -> Iterator[Callable[[Node], None]]:
-    """Lets a node work in a thread of its own until the end of the test."""
-    executor: list[SingleThreadedExecutor] = []
-    threads: list[threading.Thread] = []
-
-    def start(node: Node) -> None:
-        if not executor:
-            executor.append(SingleThreadedExecutor())
-            threads.append(threading.Thread(target=executor[0].spin, daemon=True))
-        executor[0].add_node(node)
-        if not threads[0].is_alive():
-            threads[0].start()
-
-    yield start
-    for one in executor:
-        one.shutdown()
-    for thread in threads:
-        thread.join(10.0)
+def spin(ros: Callable[..., None]) -> Iterator[Spinner]:
+    """Starts nodes in a thread of their own, ended with the test."""
+    spinner = Spinner()
+    yield spinner
+    spinner.stop()
