@@ -65,7 +65,7 @@ class ToyWorld:
         self, cam_from_map: Pose, camera: Camera | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Image (h, w, 3) uint8 RGB and depth (h, w) of a pose (batch shape ())."""
-        camera = (camera or self.camera).to(torch.float64)
+        camera = (self.camera if camera is None else camera).to(torch.float64)
         width, height = (int(side) for side in camera.size)
         x, y = np.meshgrid(np.arange(width), np.arange(height))
         pixels = torch.from_numpy(np.stack([x, y], -1).reshape(-1, 2)).double()

@@ -8,10 +8,12 @@ import torch
 
 from pixloc_core.config import check, load, section, setting
 from pixloc_core.errors import ConfigError
+from pixloc_core.features.gradients import GradientConfig, GradientExtractor
 from pixloc_core.features.preprocessing import Image
 from pixloc_core.features.pyramid import FeaturePyramid
 from pixloc_core.features.unet_extractor import UNetExtractorConfig
 from pixloc_core.geometry import Camera
+from pixloc_core.shapes import Float, Tensor
 
 
 class Extractor(Protocol):
@@ -53,6 +55,22 @@ class RawExtractor(Protocol):
         """As `Extractor.extract`, with descriptors that are not normalized yet."""
 
 
+@runtime_checkable
+class SteerableExtractor(Protocol):
+    """An extractor whose descriptors can be turned as if their image had been."""
+
+    def rotate(
+        self, descriptors: Float[Tensor, "n c"], angle: Float[Tensor, " n"], level: int
+    ) -> Float[Tensor, "n c"]:
+        """Descriptors of one level after a rotation of the image about each point.
+
+        Args:
+            descriptors: Descriptors of that level.
+            angle: From the x towards the y axis of the image, radians.
+            level: Pyramid level, 0 = finest.
+        """
+
+
 @dataclass(frozen=True, kw_only=True)
 class ExtractorConfig:
     """Which features to use."""
@@ -63,6 +81,9 @@ class ExtractorConfig:
         choices=("gradients", "unet"),
     )
     device: str = setting("cpu", doc="Torch device that computes the features: cpu, cuda, cuda:1.")
+    gradients: GradientConfig = section(  # noqa: RUF009 (a field)
+        GradientConfig, doc="Settings of the training-free descriptors."
+    )
     unet: UNetExtractorConfig = section(  # noqa: RUF009 (a field)
         UNetExtractorConfig, doc="Settings of the U-Net."
     )
@@ -86,7 +107,7 @@ def create_extractor(config: ExtractorConfig | Mapping[str, Any]) -> Extractor:
     device = _find_device(config.device)
     if config.kind == "unet":
         return _create_unet(config.unet, device)
-    raise NotImplementedError(config.kind)
+    return GradientExtractor(config.gradients)
 
 
 def _create_unet(config: UNetExtractorConfig, device: torch.device) -> Extractor:

@@ -14,7 +14,7 @@ import torch
 from torch.nn.functional import normalize
 
 from pixloc_core.errors import ImageError, MapError
-from pixloc_core.features.extractor import Extractor, RawExtractor
+from pixloc_core.features.extractor import Extractor, RawExtractor, SteerableExtractor
 from pixloc_core.features.preprocessing import load_image
 from pixloc_core.features.pyramid import FeatureLevel, FeaturePyramid
 from pixloc_core.geometry import Camera, inside, sample
@@ -26,6 +26,8 @@ from pixloc_core.shapes import Float, Int, Tensor
 # Called with the number of images done and their total.
 Progress = Callable[[int, int], None]
 Aggregation = Literal["single", "mean"]
+# Keeps points without confidence from dividing by zero.
+_TINY = 1e-12
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,8 @@ class PointFeatures:
 
     Attributes:
         points_map: Points in the map frame, relative to the origin of the map, metres, float64.
-        descriptors: One tensor per level, fine to coarse, of unit length per point, float32.
+        descriptors: One tensor per level, fine to coarse, float32; of unit length if those of the
+            extractor are.
         confidences: One tensor per level, in [0, 1]; 0 where the point cannot be used.
         point_idx: Index of each point in the sparse map.
     """
@@ -55,6 +58,19 @@ class PointFeatures:
             tuple(level.to(device) for level in self.confidences),
             self.point_idx.to(device),
         )
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Descriptors are turned to how the query is held before they are compared.
+
+    Attributes:
+        extractor: Knows how.
+        angles: Rotation of each map image, see `map.view_similarity.image_rolls`.
+    """
+
+    extractor: SteerableExtractor
+    angles: Float[Tensor, " m"]
 
 
 @dataclass(frozen=True)
@@ -105,7 +121,10 @@ def build_feature_map(
 
 
 def gather_points(
-    feature_map: FeatureMap, selection: Selection, mode: Aggregation = "single"
+    feature_map: FeatureMap,
+    selection: Selection,
+    mode: Aggregation = "single",
+    turn: Turn | None = None,
 ) -> PointFeatures:
     """Read the descriptors of selected points from a feature map.
 
@@ -114,6 +133,7 @@ def gather_points(
         selection: Points and the observations to describe them by.
         mode: "single" takes the best viewed observation of each point, "mean" averages all of
             them, weighted by their confidences.
+        turn: Turns the descriptors of each map image, if given.
     """
     observations, rows = _observations(selection, mode)
     levels = [
@@ -123,6 +143,7 @@ def gather_points(
         )
         for level in range(feature_map.num_levels)
     ]
+    levels = _turned(levels, feature_map.sparse.obs_image[observations], turn)
     return _aggregate(feature_map.sparse, selection, levels, rows)
 
 
@@ -133,6 +154,7 @@ def extract_points(
     extractor: Extractor,
     selection: Selection,
     mode: Aggregation = "single",
+    turn: Turn | None = None,
 ) -> PointFeatures:
     """As `gather_points`, without a feature map: extract the images of the selection anew.
 
@@ -158,6 +180,7 @@ def extract_points(
         )
         for level in range(len(extractor.channels))
     ]
+    levels = _turned(levels, sparse.obs_image[observations], turn)
     return _aggregate(sparse, selection, levels, rows)
 
 
@@ -185,7 +208,10 @@ def _sample_image(
         # Reading errors name the file already.
         text = str(error)
         raise ImageError(text if str(path) in text else f"{path}: {text}") from error
-    return [_sample_level(level, camera, points_px) for level in pyramid]
+    samples = [_sample_level(level, camera, points_px) for level in pyramid]
+    if extract == extractor.extract:
+        return samples
+    return [_Samples(normalize(part.descriptors, dim=-1), part.confidences) for part in samples]
 
 
 def _sample_level(
@@ -196,7 +222,7 @@ def _sample_level(
     image_camera = camera.to(device=device, dtype=level.camera.dtype)
     rays = (points_px.to(image_camera.data) - image_camera.c) / image_camera.f
     points = rays * level.camera.f + level.camera.c
-    descriptors = normalize(sample(level.features, points).float(), dim=-1)
+    descriptors = sample(level.features, points).float()
     confidences = sample(level.confidence[..., None], points)[..., 0].float().clamp(0.0, 1.0)
     # Beyond the last cell centres, part of the neighbours would be padding.
     confidences = confidences * inside(points, level.size)
@@ -212,21 +238,43 @@ def _observations(
     return columns[used], rows
 
 
+def _turned(
+    levels: Sequence[_Samples], image: Int[Tensor, " o"], turn: Turn | None
+) -> list[_Samples]:
+    if turn is None:
+        return list(levels)
+    angle = turn.angles[image]
+    return [
+        _Samples(turn.extractor.rotate(samples.descriptors, angle, level), samples.confidences)
+        for level, samples in enumerate(levels)
+    ]
+
+
 def _aggregate(
     sparse: SparseMap,
     selection: Selection,
     levels: Sequence[_Samples],
     rows: Int[Tensor, " o"],
 ) -> PointFeatures:
-    """Confidence-weighted mean per point, of unit length; mean of the confidences."""
+    """Confidence-weighted mean per point; mean of the confidences.
+
+    The mean has the mean length of the descriptors: averaging shortens what does not agree.
+    """
     num = len(selection.point_idx)
     counts = torch.bincount(rows, minlength=num).clamp_min(1)
     descriptors, confidences = [], []
     for level in levels:
-        weighted = level.descriptors * level.confidences[:, None]
-        sums = weighted.new_zeros(num, weighted.shape[1]).index_add_(0, rows, weighted)
-        descriptors.append(normalize(sums, dim=-1))
-        total = level.confidences.new_zeros(num).index_add_(0, rows, level.confidences)
-        confidences.append(total / counts)
+        weights = level.confidences
+        total = _sum_rows(weights[:, None], rows, num)
+        lengths = _sum_rows((level.descriptors.norm(dim=-1) * weights)[:, None], rows, num)
+        means = _sum_rows(level.descriptors * weights[:, None], rows, num)
+        descriptors.append(normalize(means, dim=-1) * (lengths / total.clamp_min(_TINY)))
+        confidences.append(total[:, 0] / counts)
     points = sparse.points_map[selection.point_idx]
     return PointFeatures(points, tuple(descriptors), tuple(confidences), selection.point_idx)
+
+
+def _sum_rows(
+    values: Float[Tensor, "o c"], rows: Int[Tensor, " o"], num: int
+) -> Float[Tensor, "n c"]:
+    return values.new_zeros(num, values.shape[1]).index_add_(0, rows, values)

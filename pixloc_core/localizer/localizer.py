@@ -12,16 +12,17 @@ import torch
 from pixloc_core.alignment.aligner_config import AlignerConfig
 from pixloc_core.alignment.coarse_to_fine import AlignmentResult, align
 from pixloc_core.config import check, section, setting
-from pixloc_core.errors import MapError
-from pixloc_core.features.extractor import Extractor, create_extractor
+from pixloc_core.errors import ImageError, MapError
+from pixloc_core.features.extractor import Extractor, SteerableExtractor, create_extractor
 from pixloc_core.features.pyramid import FeaturePyramid
-from pixloc_core.features.reference import Aggregation, PointFeatures, gather_points
+from pixloc_core.features.reference import Aggregation, PointFeatures, Turn, gather_points
 from pixloc_core.geometry import Camera, Pose
 from pixloc_core.localizer.prior import Prior
 from pixloc_core.localizer.result import Evidence, Localization, LocalizationStatus, Timings
 from pixloc_core.map.feature_map import FeatureMap
 from pixloc_core.map.selection import SelectionConfig, select_points, select_references
 from pixloc_core.map.sparse_map import SparseMap
+from pixloc_core.map.view_similarity import image_rolls
 from pixloc_core.optim.levenberg_marquardt import LmStatus
 
 T = TypeVar("T")
@@ -96,6 +97,12 @@ class Localizer:
         self._map = feature_map
         self._extractor = extractor
         self._config = config or LocalizerConfig()
+        selection = self._config.selection
+        if isinstance(extractor, SteerableExtractor):
+            # Descriptors that can be turned do not mind how a map image is held.
+            upright = replace(selection.similarity, roll_deg=1e6)
+            selection = replace(selection, similarity=upright)
+        self._selection = selection
 
     @classmethod
     def open(
@@ -147,6 +154,9 @@ class Localizer:
         start = self._initial_poses(prior, references)
         pyramid = watch.time("extract_ms", lambda: self._extractor.extract(image, camera))
         size = (image.shape[1], image.shape[0])
+        if not bool((pyramid[0].confidence > 0).any()):
+            grey = f"all values from {image.min()} to {image.max()}"
+            raise ImageError(f"image of {size[0]}x{size[1]} px shows nothing ({grey})")
         answer = Localization(
             LocalizationStatus.NO_REFERENCES,
             LocalizationStatus.NO_REFERENCES.value,
@@ -183,25 +193,33 @@ class Localizer:
         """Choose references (unless given) and points, and align; None if there are none."""
         config, sparse = self._config, self._map.sparse
         camera = camera.to(dtype=torch.float64)
-        chosen = references[: config.selection.num_references]
+        chosen = references[: self._selection.num_references]
         if not chosen:
             chosen = watch.time(
-                "select_ms", lambda: select_references(sparse, start, camera, config.selection)
+                "select_ms", lambda: select_references(sparse, start, camera, self._selection)
             )
         if not chosen:
             return None
         selection = watch.time(
             "select_ms",
-            lambda: select_points(sparse, chosen, config.selection, start, camera),
+            lambda: select_points(sparse, chosen, self._selection, start, camera),
         )
         if len(selection) < config.min_points:
             return None
         mode: Aggregation = "mean" if config.aggregation == "mean" else "single"
-        points = watch.time("gather_ms", lambda: gather_points(self._map, selection, mode))
+        turn = self._turn(start[0])
+        points = watch.time("gather_ms", lambda: gather_points(self._map, selection, mode, turn))
         points = points.to(pyramid[0].features.device)
         start = start.to(points.points_map.device)
         result = watch.time("align_ms", lambda: align(pyramid, points, start, config.aligner))
         return _Attempt(chosen, points, result)
+
+    def _turn(self, cam_from_map: Pose) -> Turn | None:
+        """How the map images are rolled against the likeliest pose, if that can be undone."""
+        if not isinstance(self._extractor, SteerableExtractor):
+            return None
+        angles = image_rolls(self._map.sparse, cam_from_map)
+        return Turn(self._extractor, torch.from_numpy(angles))
 
     def _moved_far(self, attempt: _Attempt, start: Pose, camera: Camera) -> bool:
         result = attempt.result

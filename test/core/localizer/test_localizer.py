@@ -95,14 +95,16 @@ def test_a_prior_that_sees_nothing_of_the_map_is_an_answer(
 
 
 def test_the_confidence_image_has_the_geometry_of_the_query(
-    localizer: Localizer, world: ToyWorld, image: np.ndarray
+    localizer: Localizer, world: ToyWorld
 ) -> None:
-    result = localizer.localize(image, world.camera, Prior.from_pose(TRUE_POSE))
+    pose = world.cam_from_map[0]
+    image, _ = world.render(pose)
+    result = localizer.localize(image, world.camera, Prior.from_pose(pose))
     confidence = result.confidence_image()
     assert confidence.shape == image.shape[:2]
     assert confidence.dtype == np.float32
     assert 0 <= confidence.min() < confidence.max() <= 1
-    # The black void above the floor and beside the wall has nothing to hold on to.
+    # The black void beside the wall has nothing to hold on to.
     void = (image == 0).all(-1)
     assert confidence[void].mean() < confidence[~void].mean()
 
@@ -129,7 +131,10 @@ def test_the_answer_does_not_depend_on_what_was_asked_before(
     second = localizer.localize(image, world.camera, prior)
     assert first.cam_from_map is not None
     assert second.cam_from_map is not None
-    assert torch.equal(first.cam_from_map.data, second.cam_from_map.data)
+    # Vectorized sums may start at another address: equal up to the rounding of float32 features.
+    torch.testing.assert_close(
+        first.cam_from_map.data, second.cam_from_map.data, rtol=0, atol=1e-6
+    )
 
 
 def test_a_map_far_from_its_origin_keeps_its_millimetres(
