@@ -13,11 +13,8 @@ from typing import Literal
 import torch
 from torch.nn.functional import normalize
 
-from pixloc_core.errors import ImageError, MapError
-from pixloc_core.features.extractor import Extractor, RawExtractor, SteerableExtractor
-from pixloc_core.features.preprocessing import load_image
-from pixloc_core.features.pyramid import FeatureLevel, FeaturePyramid
-from pixloc_core.geometry import Camera, inside, sample
+from pixloc_core.features.extractor import Extractor, SteerableExtractor
+from pixloc_core.features.observations import Samples, find_images, sample_image
 from pixloc_core.map.feature_map import FeatureMap
 from pixloc_core.map.selection import Selection
 from pixloc_core.map.sparse_map import SparseMap
@@ -73,14 +70,6 @@ class Turn:
     angles: Float[Tensor, " m"]
 
 
-@dataclass(frozen=True)
-class _Samples:
-    """Unit descriptors and confidences of some observations at one level."""
-
-    descriptors: Float[Tensor, "n c"]
-    confidences: Float[Tensor, " n"]
-
-
 @torch.inference_mode()
 def build_feature_map(
     sparse: SparseMap,
@@ -104,14 +93,14 @@ def build_feature_map(
         MapError: If an image is missing (before any work is done) or the file cannot be written.
         ImageError: If an image cannot be used; the message names it.
     """
-    paths = _image_paths(sparse, Path(images_dir), range(sparse.num_images))
+    paths = find_images(sparse, Path(images_dir), range(sparse.num_images))
     writer = FeatureMap.create(
         out, sparse, extractor.fingerprint, extractor.config_dict, extractor.channels
     )
     with writer as file:
         for image, path in enumerate(paths):
             px = sparse.obs_px[sparse.observations_of(image)]
-            levels = _sample_image(extractor, path, sparse.camera_of(image), px)
+            levels = sample_image(extractor, path, sparse.camera_of(image), px)
             file.write_image(
                 image, [s.descriptors for s in levels], [s.confidences for s in levels]
             )
@@ -137,7 +126,7 @@ def gather_points(
     """
     observations, rows = _observations(selection, mode)
     levels = [
-        _Samples(
+        Samples(
             feature_map.descriptors(level, observations),
             feature_map.confidences(level, observations),
         )
@@ -167,14 +156,14 @@ def extract_points(
     unique, place = torch.unique(observations, return_inverse=True)
     found, counts = torch.unique_consecutive(sparse.obs_image[unique], return_counts=True)
     images = found.tolist()
-    paths = _image_paths(sparse, Path(images_dir), images)
+    paths = find_images(sparse, Path(images_dir), images)
     points_px = torch.split(sparse.obs_px[unique], counts.tolist())
     parts = [
-        _sample_image(extractor, path, sparse.camera_of(image), px)
+        sample_image(extractor, path, sparse.camera_of(image), px)
         for path, image, px in zip(paths, images, points_px, strict=True)
     ]
     levels = [
-        _Samples(
+        Samples(
             torch.cat([part[level].descriptors for part in parts])[place],
             torch.cat([part[level].confidences for part in parts])[place],
         )
@@ -182,51 +171,6 @@ def extract_points(
     ]
     levels = _turned(levels, sparse.obs_image[observations], turn)
     return _aggregate(sparse, selection, levels, rows)
-
-
-def _image_paths(sparse: SparseMap, folder: Path, images: Sequence[int]) -> list[Path]:
-    paths = [folder / sparse.image_names[image] for image in images]
-    missing = [path for path in paths if not path.is_file()]
-    if missing:
-        raise MapError(
-            f"{missing[0]}: no such image ({len(missing)} of the {len(paths)} images that the map "
-            f"needs are missing in {folder})"
-        )
-    return paths
-
-
-def _sample_image(
-    extractor: Extractor, path: Path, camera: Camera, points_px: Float[Tensor, "n 2"]
-) -> list[_Samples]:
-    """Features of one image at points given in pixels of the file, on the CPU."""
-    extract = extractor.extract
-    if isinstance(extractor, RawExtractor):
-        extract = extractor.extract_reference
-    try:
-        pyramid: FeaturePyramid = extract(load_image(path), camera)
-    except ImageError as error:
-        # Reading errors name the file already.
-        text = str(error)
-        raise ImageError(text if str(path) in text else f"{path}: {text}") from error
-    samples = [_sample_level(level, camera, points_px) for level in pyramid]
-    if extract == extractor.extract:
-        return samples
-    return [_Samples(normalize(part.descriptors, dim=-1), part.confidences) for part in samples]
-
-
-def _sample_level(
-    level: FeatureLevel, camera: Camera, points_px: Float[Tensor, "n 2"]
-) -> _Samples:
-    device = level.features.device
-    # Both cameras see along the same rays, so pixels map by focal lengths and principal points.
-    image_camera = camera.to(device=device, dtype=level.camera.dtype)
-    rays = (points_px.to(image_camera.data) - image_camera.c) / image_camera.f
-    points = rays * level.camera.f + level.camera.c
-    descriptors = sample(level.features, points).float()
-    confidences = sample(level.confidence[..., None], points)[..., 0].float().clamp(0.0, 1.0)
-    # Beyond the last cell centres, part of the neighbours would be padding.
-    confidences = confidences * inside(points, level.size)
-    return _Samples(descriptors.cpu(), confidences.cpu())
 
 
 def _observations(
@@ -239,13 +183,13 @@ def _observations(
 
 
 def _turned(
-    levels: Sequence[_Samples], image: Int[Tensor, " o"], turn: Turn | None
-) -> list[_Samples]:
+    levels: Sequence[Samples], image: Int[Tensor, " o"], turn: Turn | None
+) -> list[Samples]:
     if turn is None:
         return list(levels)
     angle = turn.angles[image]
     return [
-        _Samples(turn.extractor.rotate(samples.descriptors, angle, level), samples.confidences)
+        Samples(turn.extractor.rotate(samples.descriptors, angle, level), samples.confidences)
         for level, samples in enumerate(levels)
     ]
 
@@ -253,7 +197,7 @@ def _turned(
 def _aggregate(
     sparse: SparseMap,
     selection: Selection,
-    levels: Sequence[_Samples],
+    levels: Sequence[Samples],
     rows: Int[Tensor, " o"],
 ) -> PointFeatures:
     """Confidence-weighted mean per point; mean of the confidences.

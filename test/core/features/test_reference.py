@@ -115,11 +115,11 @@ def test_descriptor_at_a_pixel_centre_is_that_of_the_pixel(tiny_map: Scene) -> N
     sparse = replace(sparse, obs_px=px)
     features = extract_points(sparse, images, ColourExtractor(), select([[12]], sparse))
     colour = torch.from_numpy(load_image(images / "b.png")[20, 31] / 255.0)
-    torch.testing.assert_close(features.descriptors[0][0].double(), normalize(colour + 0.1, dim=0))
+    torch.testing.assert_close(features.descriptors[0][0].double(), colour + 0.1)
     torch.testing.assert_close(features.confidences[0][0].double(), colour.mean())
 
 
-def test_single_takes_the_first_and_mean_weights_by_confidence(
+def test_single_takes_the_first_and_mean_weights_by_confidence_and_keeps_the_length(
     tmp_path: Path, tiny_map: Scene
 ) -> None:
     sparse, images = tiny_map
@@ -133,10 +133,11 @@ def test_single_takes_the_first_and_mean_weights_by_confidence(
         for level in range(2):
             d = feature_map.descriptors(level, index)
             c = feature_map.confidences(level, index)
-            torch.testing.assert_close(single.descriptors[level][point], normalize(d[0], dim=0))
+            torch.testing.assert_close(single.descriptors[level][point], d[0])
             torch.testing.assert_close(single.confidences[level][point], c[0])
-            expected = normalize((d * c[:, None]).sum(0), dim=0)
-            torch.testing.assert_close(mean.descriptors[level][point], expected)
+            direction = normalize((d * c[:, None]).sum(0), dim=0)
+            length = (d.norm(dim=1) * c).sum() / c.sum()
+            torch.testing.assert_close(mean.descriptors[level][point], direction * length)
             torch.testing.assert_close(mean.confidences[level][point], c.mean())
 
 
