@@ -137,21 +137,6 @@ def test_half_precision_on_a_gpu_stays_near_the_cpu(
         assert b.camera.device.type == "cuda"
 
 
-@pytest.mark.parametrize(
-    ("entries", "message"),
-    [
-        ({"kind": "sift"}, r"kind is 'sift', expected one of gradients, unet"),
-        ({"kind": "unet"}, r"unet\.weights is empty, expected a weights file"),
-        ({"kind": "unet", "unet": {"depth": 3}}, "depth"),
-        ({"kind": "unet", "unet": {"max_size": 0}}, r"max_size is 0, expected at least 16"),
-        ({"kind": "unet", "device": "quantum"}, r"device is 'quantum', expected cpu or cuda"),
-    ],
-)
-def test_wrong_settings_are_refused_by_name(entries: dict[str, object], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        create_extractor(entries)
-
-
 def test_missing_weights_are_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "none.tar"
     with pytest.raises(CheckpointError, match=r"none\.tar: cannot read the weights"):

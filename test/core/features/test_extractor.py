@@ -1,0 +1,48 @@
+"""Which extractor a config makes."""
+
+import numpy as np
+import pytest
+
+from pixloc_core.config import load, to_dict
+from pixloc_core.errors import ConfigError
+from pixloc_core.features.extractor import ExtractorConfig, create_extractor
+from pixloc_core.features.gradients import GradientConfig, GradientExtractor
+from pixloc_core.geometry import Camera
+
+
+def test_features_without_weights_are_the_default() -> None:
+    assert isinstance(create_extractor(ExtractorConfig()), GradientExtractor)
+    assert isinstance(create_extractor({}), GradientExtractor)
+
+
+def test_config_dictionary_of_a_map_makes_training_free_features_again(
+    image: np.ndarray, camera: Camera
+) -> None:
+    config = ExtractorConfig(gradients=GradientConfig(strides=(2, 8), blur=(1.0,)))
+    first = create_extractor(config)
+    again = create_extractor(first.config_dict)
+    assert first.strides == again.strides == (2, 8)
+    assert first.fingerprint == again.fingerprint
+    assert first.fingerprint != create_extractor({}).fingerprint
+    for a, b in zip(first.extract(image, camera), again.extract(image, camera), strict=True):
+        assert a.features.equal(b.features)
+
+
+def test_config_survives_its_dictionary() -> None:
+    config = ExtractorConfig(kind="unet", device="cuda")
+    assert load(ExtractorConfig, **to_dict(config)) == config
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"kind": "sift"}, r"kind is 'sift', expected one of gradients, unet"),
+        ({"kind": "unet"}, r"unet\.weights is empty, expected a weights file"),
+        ({"kind": "unet", "unet": {"depth": 3}}, "depth"),
+        ({"kind": "unet", "unet": {"max_size": 0}}, r"max_size is 0, expected at least 16"),
+        ({"device": "quantum"}, r"device is 'quantum', expected cpu or cuda"),
+    ],
+)
+def test_wrong_settings_are_refused_by_name(entries: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        create_extractor(entries)
