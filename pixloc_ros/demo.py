@@ -108,7 +108,7 @@ def _prepare_map(plan: DemoPlan, config: RunConfig) -> None:
     if plan.sfm is None or plan.map_images is None:
         return
     extractor = create_extractor(config.extractor)
-    with tqdm(unit="image", desc="feature map", leave=False) as bar:
+    with tqdm(unit="image", desc="feature map", disable=None) as bar:
 
         def show(done: int, total: int) -> None:
             bar.total = total

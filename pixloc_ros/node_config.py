@@ -13,6 +13,13 @@ class NodeConfig:
     map: str = setting("", doc="Feature map file, made by `pixloc map build`.")
     weights: str = setting("", doc="Weights file of a network; empty: the one named in the map.")
     device: str = setting("cpu", doc="Torch device that computes the features: cpu, cuda, cuda:1.")
+    num_threads: int = setting(
+        1,
+        doc="Threads of the computation on the CPU; more pays only with a network and idle cores, "
+        "and costs much when cores are busy. 0: one for each core.",
+        ge=0,
+        le=1024,
+    )
 
     global_frame_id: str = setting("map", doc="Frame of the map.")
     odom_frame_id: str = setting("odom", doc="Frame of the odometry.")

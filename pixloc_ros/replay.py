@@ -21,6 +21,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, Imu
 
+from pixloc_core.bags.messages import CAMERA_INFO
 from pixloc_core.bags.reader import BagReader, RawMessage
 from pixloc_core.config import check, setting
 from pixloc_core.errors import PixlocError
@@ -104,12 +105,15 @@ class Replayer:
         return waiting[0] if waiting else ""
 
     def announce(self) -> None:
-        """Publish what is latched, and the time at which the bag begins."""
+        """Publish what a running robot has told already: the time, fixed transforms, calibration.
+
+        Topics are not ordered among each other: without this the first image may come before its
+        calibration.
+        """
         self.publish_clock(self._bag.start_ns)
-        for topic in _LATCHED_TOPICS:
-            if topic in self._publishers:
-                for message in self._bag.raw([topic]):
-                    self._publishers[topic].publish(message.cdr)
+        for topic, publisher in self._publishers.items():
+            if topic in _LATCHED_TOPICS or self._bag.topics[topic] == CAMERA_INFO:
+                publisher.publish(next(self._bag.raw([topic])).cdr)
 
     def publish_clock(self, stamp_ns: int) -> None:
         """Publish the time."""

@@ -124,6 +124,13 @@ class ReplaySession:
             self._fail(f"did not come up: it does not listen to {silent}")
         self.replayer.announce()
 
+    def restart_localizer(self) -> None:
+        """Kill the node, as a power cut would, and start it again; then wait until it is ready."""
+        self.localizer.kill()
+        self._is_working = False
+        self.localizer.start()
+        self.wait_until_ready()
+
     def send_initial_pose(self, map_from_base: Pose, stamp_ns: int) -> None:
         """Publish where the robot is believed to be at a stamp."""
         message = PoseWithCovarianceStamped()

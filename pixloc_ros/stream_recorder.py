@@ -62,15 +62,16 @@ class StreamRecorder:
             self._sent[stamp_ns] = time.monotonic()
 
     @property
-    def num_answers(self) -> int:
-        """Images that something was said about so far."""
+    def newest_sent_ns(self) -> int:
+        """Stamp of the newest image published; 0 before the first."""
         with self._lock:
-            return len(self._statuses)
+            return max(self._sent, default=0)
 
-    def localized_since(self, stamp_ns: int) -> bool:
-        """Whether a pose came for an image of this stamp or later."""
+    @property
+    def newest_pose_ns(self) -> int:
+        """Stamp of the newest image that got a pose; 0 before the first."""
         with self._lock:
-            return any(stamp >= stamp_ns for stamp in self._poses)
+            return max(self._poses, default=0)
 
     def wait_until_quiet(self, timeout_s: float) -> None:
         """Wait until the newest image sent was answered, at most this long."""
@@ -101,6 +102,7 @@ class StreamRecorder:
                 Trajectory.from_samples(self._poses),
                 truth,
                 max(self._last_answer - begin, 0.0),
+                max((said.images_taken for said, _ in self._statuses.values()), default=0),
             )
 
     def _outcome(self, stamp: int, message: Any, arrived: float) -> FrameOutcome:
