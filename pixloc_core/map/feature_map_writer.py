@@ -80,7 +80,8 @@ class FeatureMapWriter:
                 f"global descriptors have shape {tuple(descriptors.shape)}, "
                 f"expected one row for each of {self._sparse.num_images} images"
             )
-        self._file["images/global_descriptor"] = descriptors.detach().cpu().half().numpy()
+        vectors = descriptors.detach().cpu().half().numpy()
+        self._file.create_dataset("images/global_descriptor", data=vectors)
 
     def finish(self) -> None:
         """Mark the file as complete.
@@ -154,4 +155,6 @@ def _contiguous(file: h5py.File, path: str, shape: tuple[int, ...]) -> h5py.Data
     properties.set_layout(h5py.h5d.CONTIGUOUS)
     properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    # The same input gives the same file.
+    properties.set_obj_track_times(False)
     return file.create_dataset(path, shape, np.float16, dcpl=properties)

@@ -47,16 +47,16 @@ def write_sparse(file: h5py.File, sparse: SparseMap) -> None:
     file.attrs["sfm_fingerprint"] = sparse.fingerprint
     names = np.array(sparse.image_names, dtype=object)
     file.create_dataset("images/name", data=names, dtype=h5py.string_dtype("utf-8"))
-    file["images/cam_from_map"] = sparse.cam_from_map.data.numpy()
+    file.create_dataset("images/cam_from_map", data=sparse.cam_from_map.data.numpy())
     cameras = [
         {"distortion": camera.model.name, "numbers": camera.data.tolist()}
         for camera in sparse.cameras
     ]
-    file["cameras"] = json.dumps(cameras)
+    file.create_dataset("cameras", data=json.dumps(cameras))
     for name, (path, dtype) in _ARRAYS.items():
-        file[path] = getattr(sparse, name).numpy().astype(dtype)
+        file.create_dataset(path, data=getattr(sparse, name).numpy().astype(dtype))
     for name, path in _VIEWS.items():
-        file[path] = getattr(sparse.views, name).numpy()
+        file.create_dataset(path, data=getattr(sparse.views, name).numpy())
 
 
 def read_sparse(file: h5py.File) -> SparseMap:

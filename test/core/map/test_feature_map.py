@@ -1,6 +1,7 @@
 """The feature map file: what goes in comes out, and what does not fit is refused."""
 
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -84,6 +85,17 @@ def test_the_memory_map_equals_what_hdf5_reads(
             assert dataset.compression is None
             expected = dataset[()].astype(np.float32)
             assert np.array_equal(feature_map.descriptors(level, every).numpy(), expected)
+
+
+def test_the_same_features_give_the_same_file(
+    tmp_path: Path, wall: SparseMap, features: Features
+) -> None:
+    """No time stamps or addresses in it: files can be compared by their hash."""
+    build(tmp_path / "a.h5", wall, features)
+    # HDF5 counts seconds.
+    time.sleep(1.1)
+    build(tmp_path / "b.h5", wall, features)
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
 
 
 def test_an_open_map_outlives_the_replacement_of_its_file(
