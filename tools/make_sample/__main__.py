@@ -1,7 +1,10 @@
 """Make the sample world: render its images, triangulate its model, write its bags.
 
-    pip install -r tools/make_sample/requirements.txt        # best in an environment of its own
-    python -m tools.make_sample --out sample                 # from the root of the repository
+    python -m tools.make_sample --steps images                      # needs requirements.txt
+    python -m tools.make_sample --steps model bags --out sample     # needs the project itself
+
+Run from the root of the repository. The first step needs Mitsuba (`requirements.txt` beside this
+file, best in an environment of its own), the other two pycolmap, rosbags and `pixloc_core`.
 
 Rendering takes about an hour on two cores and may be interrupted: finished images are kept in
 `--work`, and only missing ones are rendered. The steps can be run one by one (`--steps`).

@@ -42,7 +42,8 @@ def make(work: Path, out: Path) -> None:
 def _match(database: Path, images: Path, poses: dict[str, Array]) -> None:
     reader = pycolmap.ImageReaderOptions(camera_model="PINHOLE", camera_params=_parameters())
     extraction = pycolmap.FeatureExtractionOptions(num_threads=2)
-    extraction.sift.max_num_features = 3000
+    extraction.sift.max_num_features = 4000
+    extraction.sift.peak_threshold = 0.004
     pycolmap.extract_features(
         database,
         images,
@@ -58,7 +59,7 @@ def _match(database: Path, images: Path, poses: dict[str, Array]) -> None:
     pairs.write_text("".join(close))
     pycolmap.match_image_pairs(
         database,
-        matching_options=pycolmap.FeatureMatchingOptions(num_threads=2),
+        matching_options=pycolmap.FeatureMatchingOptions(num_threads=2, guided_matching=True),
         pairing_options=pycolmap.ImportedPairingOptions(match_list_path=pairs),
         device=pycolmap.Device.cpu,
     )

@@ -109,13 +109,14 @@ def denoise(radiance: Image, seen: Image, fine: Image) -> Image:
     albedo = np.where(solid, np.maximum(seen[..., :3], 0.02), 1.0)
     texture = np.where(solid, np.maximum((seen + 2 * fine)[..., :3] / 3, 0.02), 1.0)
     light = radiance / albedo
-    for step, sigma in ((1, 1.1), (2, 0.7), (4, 0.45)):
+    for step, sigma in ((1, 1.0), (2, 0.6), (4, 0.4)):
         light = _smooth(light, seen[..., 3:6], seen[..., 6], step, sigma)
     return np.asarray(np.where(solid, light * texture, radiance), np.float32)
 
 
 def _smooth(light: Image, normal: Image, depth: Image, step: int, sigma: float) -> Image:
-    tone = np.log(cv2.GaussianBlur(light.mean(-1), (3, 3), 0) + 1e-3)
+    brightness = cv2.medianBlur(np.asarray(light.mean(-1), np.float32), 5)
+    tone = np.log(cv2.GaussianBlur(brightness, (5, 5), 0) + 0.05 * brightness.mean())
     slope = cv2.blur(np.abs(cv2.Sobel(depth, cv2.CV_32F, 1, 0, ksize=1)), (3, 3)) + 0.01
     normal = normal / np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-3)
     total, weights = np.zeros_like(light), np.zeros(light.shape[:2], np.float32)
