@@ -1,7 +1,6 @@
 """The images of the sample: which there are, and rendering them one by one, resumably."""
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,8 +59,13 @@ def stream_series(folder: Path, drive: paths.Drive) -> Series:
     return Series(drive.name, light, STREAM_LENS, world.STREAM_PLACEMENT, STREAM_QUALITY, 4, shots)
 
 
-def render_series(mi: Any, series: Series, folder: Path, limit: int | None) -> None:
-    """Render the images of a series that are not there yet, at most up to number `limit`."""
+def render_series(
+    mi: Any, series: Series, folder: Path, limit: int | None, *, reverse: bool = False
+) -> None:
+    """Render the images of a series that are not there yet, at most up to number `limit`.
+
+    Two processes, one of them with `reverse`, meet in the middle.
+    """
     missing = [shot for shot in series.shots[:limit] if not shot.path.exists()]
     if not missing:
         return
@@ -69,15 +73,12 @@ def render_series(mi: Any, series: Series, folder: Path, limit: int | None) -> N
     scene = render.load_scene(mi, groups, series.light, folder / "meshes" / series.name)
     renderer = render.Renderer(mi, scene, series.light, series.lens)
     missing[0].path.parent.mkdir(parents=True, exist_ok=True)
-    for shot, seconds in _timed(missing):
+    for shot in reversed(missing) if reverse else missing:
+        if shot.path.exists():
+            continue
+        begin = time.monotonic()
         image = renderer.photograph(shot.poses, series.paths_px // len(shot.poses), shot.number)
         part = shot.path.with_suffix(".part.jpg")
         cv2.imwrite(str(part), image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, series.quality])
         part.rename(shot.path)
-        print(f"{series.name} {shot.path.name} {seconds():.1f} s", flush=True)
-
-
-def _timed(shots: list[Shot]) -> Iterator[tuple[Shot, Any]]:
-    for shot in shots:
-        begin = time.monotonic()
-        yield shot, lambda begin=begin: time.monotonic() - begin
+        print(f"{series.name} {shot.path.name} {time.monotonic() - begin:.1f} s", flush=True)

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from tools.make_sample.noise import Image, Rng, colour, finish, fractal, tint
+from tools.make_sample.textures import Painter
 
 _FONTS = (
     cv2.FONT_HERSHEY_SIMPLEX,
@@ -114,7 +115,7 @@ def spine(rng: Rng, shape: tuple[int, int], density: float) -> Image:
     return finish(np.ascontiguousarray(np.rot90(title, -1)))
 
 
-def carton(base: tuple[float, float, float] = (0.45, 0.30, 0.17)):  # type: ignore[no-untyped-def]
+def carton(base: tuple[float, float, float] = (0.45, 0.30, 0.17)) -> Painter:
     """Cardboard: tape, labels, stamps, scuffs."""
 
     def paint(rng: Rng, shape: tuple[int, int], density: float) -> Image:

@@ -51,16 +51,17 @@ class Renderer:
 
     def radiance(self, map_from_cam: Array, spp: int, seed: int) -> Image:
         """Radiance of the raster (h, w, 3)."""
-        return self._render(self._light_of, map_from_cam, spp, seed)
+        return self.render(self._light_of, map_from_cam, spp, seed)
 
     def surfaces(self, map_from_cam: Array, spp: int, seed: int) -> Image:
         """Albedo (3), normal (3), depth (1): (h, w, 7).
 
         With the same `spp` and `seed`, the same points of each pixel as in `radiance`.
         """
-        return self._render(self._surface_of, map_from_cam, spp, seed)
+        return self.render(self._surface_of, map_from_cam, spp, seed)
 
-    def _render(self, integrator: Any, map_from_cam: Array, spp: int, seed: int) -> Image:
+    def render(self, integrator: Any, map_from_cam: Array, spp: int, seed: int) -> Image:
+        """What a Mitsuba integrator yields for a view of the raster (h, w, channels)."""
         mi = self._mi
         sensor = mi.load_dict(
             {
