@@ -1,6 +1,6 @@
 """What a cached map saves: a query against it, and the same query with references extracted anew.
 
-    python -m benchmarks.query_cost [--sfm DIR --images DIR] [--encoder vgg19] [--json FILE]
+    python -m benchmarks.query_cost [--sfm DIR --images DIR] [--encoder vgg19] [--write]
 
 A map image plays the query; its best references are cut out of the map, so that they alone have to
 be extracted. The weights are random: they cost what learned ones cost. The two ways take turns in
@@ -17,10 +17,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
+from benchmarks.results_file import write_section
 from pixloc_core.alignment.aligner_config import AlignerConfig
 from pixloc_core.alignment.coarse_to_fine import AlignmentResult, align
 from pixloc_core.errors import PixlocError
@@ -48,6 +50,7 @@ from pixloc_core.map.sparse_map import SparseMap
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 LIMIT = 0.25
+RESULTS = Path(__file__).with_name("results.md")
 NUM_REFERENCES = 5
 # A start a few pixels off: in metres of the map and radians.
 OFFSET = (0.02, -0.01, 0.02, 0.005, -0.005, 0.003)
@@ -136,7 +139,7 @@ def localize(
     return Answer(seconds, time.process_time() - cpu_start, result)
 
 
-def compare(task: Task, extractor: UNetExtractor, repetitions: int) -> dict[str, object]:
+def compare(task: Task, extractor: UNetExtractor, repetitions: int) -> dict[str, Any]:
     """Run both ways in turns, after one unmeasured turn."""
     with tempfile.TemporaryDirectory() as folder:
         cached_map: FeatureMap = build_feature_map(
@@ -160,7 +163,7 @@ def compare(task: Task, extractor: UNetExtractor, repetitions: int) -> dict[str,
     }
 
 
-def summarize(turns: list[dict[str, Answer]]) -> dict[str, object]:
+def summarize(turns: list[dict[str, Answer]]) -> dict[str, Any]:
     """Medians over the turns."""
     cached, anew = ([turn[way] for turn in turns] for way in ("cached", "anew"))
     pairs = list(zip(cached, anew, strict=True))
@@ -173,12 +176,32 @@ def summarize(turns: list[dict[str, Answer]]) -> dict[str, object]:
         "pose_difference": {"deg": float(angle_deg), "map_units": float(distance)},
         "seconds": {
             way: {
-                stage: statistics.median(answer.seconds[stage] for answer in answers)
-                for stage in answers[0].seconds
+                "total": statistics.median(answer.total for answer in answers),
+                **{
+                    stage: statistics.median(answer.seconds[stage] for answer in answers)
+                    for stage in answers[0].seconds
+                },
             }
             for way, answers in (("cached", cached), ("anew", anew))
         },
     }
+
+
+def format_table(result: dict[str, Any]) -> str:
+    """Markdown table of the medians."""
+    head = "| encoder | references | total s | extract s | select s | references s | align s |"
+    rows = [
+        f"| {result['encoder']} | {way} | "
+        + " | ".join(f"{value:.3f}" for value in seconds.values())
+        + " |"
+        for way, seconds in result["seconds"].items()
+    ]
+    note = (
+        f"{result['references']} references, {result['image']}, {result['points']} points: ratio "
+        f"{result['ratio']:.3f} (CPU time of all cores: {result['cpu_ratio']:.3f}), "
+        f"limit {LIMIT}."
+    )
+    return "\n".join([head, "|---" * 7 + "|", *rows, "", note])
 
 
 def make_extractor(encoder: str, device: str) -> UNetExtractor:
@@ -204,19 +227,26 @@ def main() -> int:
     parser.add_argument("--encoder", choices=ENCODERS, default="vgg19")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--repetitions", type=int, default=3)
-    parser.add_argument("--json", type=Path, help="write the result there as well")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--json", type=Path, help="write all figures there")
+    parser.add_argument("--write", action="store_true", help="write results.md")
     args = parser.parse_args()
+    torch.set_num_threads(args.threads)
     try:
         task = make_task(args.sfm, args.images)
         result = compare(task, make_extractor(args.encoder, args.device), args.repetitions)
     except PixlocError as error:
         print(error, file=sys.stderr)
         return 2
-    result = {"encoder": args.encoder, **result}
-    print(json.dumps(result, indent=2))
+    result["encoder"] = args.encoder
+    table = format_table(result)
+    print(table)
     if args.json is not None:
         args.json.write_text(json.dumps(result, indent=2) + "\n")
-    return 0 if float(str(result["ratio"])) <= LIMIT else 1
+    if args.write:
+        text = f"## Cached references\n\n`python -m benchmarks.query_cost --write`\n\n{table}"
+        write_section(RESULTS, "query_cost", text)
+    return 0 if result["ratio"] <= LIMIT else 1
 
 
 if __name__ == "__main__":

@@ -95,15 +95,11 @@ class UNetExtractor:
         Raises:
             ImageError: If the image cannot be used, see `preprocessing.prepare`.
         """
-        raw = self.extract_reference(image, camera)
-        return FeaturePyramid(
-            tuple(
-                FeatureLevel(
-                    normalize(level.features, dim=-1), level.confidence, level.camera, level.stride
-                )
-                for level in raw
-            )
-        )
+        pyramid = self.extract_reference(image, camera)
+        for level in pyramid:
+            # In place: at full resolution a copy would be 100 MB, and nobody else has the maps.
+            normalize(level.features, dim=-1, out=level.features)
+        return pyramid
 
     def extract_reference(self, image: Image, camera: Camera) -> FeaturePyramid:
         """Extract the features of a map image: descriptors as the network gives them.
