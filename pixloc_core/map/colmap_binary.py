@@ -9,6 +9,7 @@ import struct
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pycolmap
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from pixloc_core.errors import MapError
 
+StructuredArray = NDArray[Any]
 NO_POINT = np.uint64(2**64 - 1)
 _POINT2D = np.dtype([("xy", "<f8", 2), ("point", "<u8")])
 _IMAGE_HEAD = struct.Struct("<I7dI")
@@ -39,7 +41,7 @@ class ModelArrays:
         errors: Mean reprojection errors in pixels, -1 where the model does not say.
     """
 
-    points2d: dict[int, NDArray[np.void]]
+    points2d: dict[int, StructuredArray]
     point_ids: NDArray[np.uint64]
     points: NDArray[np.float64]
     errors: NDArray[np.float64]
@@ -132,8 +134,8 @@ def _read_cameras(cursor: _Cursor) -> set[int]:
     return ids
 
 
-def _read_images(cursor: _Cursor, cameras: set[int]) -> dict[int, NDArray[np.void]]:
-    points2d: dict[int, NDArray[np.void]] = {}
+def _read_images(cursor: _Cursor, cameras: set[int]) -> dict[int, StructuredArray]:
+    points2d: dict[int, StructuredArray] = {}
     for _ in range(cursor.integer("Q")):
         image, *_pose, camera = cursor.unpack(_IMAGE_HEAD)
         name = cursor.string()
@@ -150,7 +152,7 @@ def _read_images(cursor: _Cursor, cameras: set[int]) -> dict[int, NDArray[np.voi
     return points2d
 
 
-def _read_points(cursor: _Cursor) -> NDArray[np.void]:
+def _read_points(cursor: _Cursor) -> StructuredArray:
     count = cursor.integer("Q")
     data, end, head = cursor.data, len(cursor.data), _POINT3D.itemsize
     if count * head > end:

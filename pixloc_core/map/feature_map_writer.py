@@ -38,16 +38,16 @@ class FeatureMapWriter:
     def write_image(
         self,
         image: int,
-        descriptors: Sequence[Float[Tensor, "n _"]],
-        confidences: Sequence[Float[Tensor, " n"]],
+        descriptors: Sequence[Tensor],
+        confidences: Sequence[Tensor],
     ) -> None:
         """Store what was sampled at all observations of one image.
 
         Args:
             image: Index of the image in the sparse map.
-            descriptors: Per level, fine to coarse, one row per observation in the order of the
-                sparse map (`sparse.observations_of(image)`).
-            confidences: Per level; 0 marks an observation that cannot be used.
+            descriptors: Per level, fine to coarse, (n, c): one row per observation in the order
+                of the sparse map (`sparse.observations_of(image)`).
+            confidences: Per level, (n,) in [0, 1]; 0 marks an observation that cannot be used.
 
         Raises:
             MapError: If a number of levels, observations or channels does not fit.

@@ -23,7 +23,7 @@ _ARRAYS = {
     "image_camera": ("images/camera", np.int32),
     "points_map": ("points/xyz", np.float64),
     "track_length": ("points/track_length", np.int32),
-    "point_error": ("points/error_px", np.float32),
+    "point_error": ("points/error_px", np.float64),
     "obs_offsets": ("observations/offsets", np.int64),
     "obs_point": ("observations/point", np.int32),
     "obs_px": ("observations/px", np.float32),

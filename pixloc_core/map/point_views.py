@@ -29,7 +29,7 @@ class PointViews:
 
 def view_rays(
     points_map: Float[Tensor, "3 n"],
-    centers_map: Float[Tensor, "3 n"],
+    centers_map: Float[Tensor, "3 #n"],
     focal_px: Float[Tensor, " n"] | float,
 ) -> tuple[Float[Tensor, "n 3"], Float[Tensor, " n"]]:
     """Unit vectors from points to cameras, and the footprints of these views (float32).

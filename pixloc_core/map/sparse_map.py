@@ -143,8 +143,8 @@ class SparseMap:
         return torch.repeat_interleave(torch.arange(self.num_images), self.obs_offsets.diff())
 
     @cached_property
-    def point_observations(self) -> tuple[Int[Tensor, " p+1"], Int[Tensor, " o"]]:
-        """Observations sorted by point: start of each point's, and their indices."""
+    def point_observations(self) -> tuple[Int[Tensor, " _"], Int[Tensor, " o"]]:
+        """Observations sorted by point: start of each point's (and the end), and their indices."""
         offsets = torch.zeros(self.num_points + 1, dtype=torch.int64)
         torch.cumsum(self.track_length, 0, out=offsets[1:])
         return offsets, torch.argsort(self.obs_point, stable=True)

@@ -11,7 +11,6 @@ import pytest
 
 from pixloc_core.cli import VERBS, main
 
-
 REPOSITORY = Path(__file__).parents[3]
 
 

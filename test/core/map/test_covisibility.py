@@ -75,8 +75,8 @@ def test_only_the_points_asked_for_are_looked_at(cloud: SparseMap) -> None:
 
 def test_far_points_are_dropped_by_scale() -> None:
     sparse = make_map(wall_points(), [look((-0.2, 0, 0)), look((0.2, 0, 0))])
-    assert len(visible_points(sparse, look((0, 0, -5)), CAMERA, max_scale_ratio=3)) > 0
-    assert len(visible_points(sparse, look((0, 0, -20)), CAMERA, max_scale_ratio=3)) == 0
+    assert len(visible_points(sparse, look((0, 0, -5)), CAMERA, max_scale_ratio=3.0)) > 0
+    assert len(visible_points(sparse, look((0, 0, -20)), CAMERA, max_scale_ratio=3.0)) == 0
 
 
 def test_points_seen_from_the_other_side_or_from_too_near_are_not_compatible() -> None:

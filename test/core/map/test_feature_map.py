@@ -43,8 +43,8 @@ def test_the_sparse_map_comes_back_exactly(
     found = build(path, wall, features).sparse
     assert found.image_names == wall.image_names
     assert found.fingerprint == wall.fingerprint
-    for name in ("image_camera", "points_map", "track_length", "obs_offsets", "obs_point",
-                 "obs_px", "origin"):  # fmt: skip
+    arrays = "image_camera points_map track_length point_error obs_offsets obs_point obs_px origin"
+    for name in arrays.split():
         one, other = getattr(found, name), getattr(wall, name)
         assert one.dtype == other.dtype, name
         assert torch.equal(one, other), name
