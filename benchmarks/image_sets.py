@@ -134,7 +134,7 @@ def _run_set(
     work: Path = args.work
     work.mkdir(parents=True, exist_ok=True)
     cache = work / f"{image_set.folder.name}_{extractor.fingerprint[:12]}.h5"
-    with tqdm(unit="image", desc=f"{image_set.name}: map") as bar:
+    with tqdm(unit="image", desc=f"{image_set.name}: map", disable=None) as bar:
 
         def show(done: int, total: int) -> None:
             bar.total = total
@@ -161,7 +161,7 @@ def _run_start(
             write_picture(str(work / f"{image_set.name}.jpg"), draw_localization(image, result))
 
     found = localize_queries(localizer, queries, image_set.images, observe=observe)
-    outcomes = list(tqdm(found, total=len(queries), unit="image", desc=stem))
+    outcomes = list(tqdm(found, total=len(queries), unit="image", desc=stem, disable=None))
     estimates = poses_of(outcomes)
     write_poses(work / f"{stem}.txt", estimates)
     write_log(work / f"{stem}_log.csv", outcomes)

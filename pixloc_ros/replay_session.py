@@ -32,6 +32,8 @@ from pixloc_ros.transport import use_image_profile
 _INITIALPOSE = "initialpose"
 _CONFIDENCE_PERIOD_NS = 3_000_000_000
 _POLL_S = 0.02
+# What /diagnostics of the node says at first; any other error lasts.
+_OPENING = "being opened"
 
 
 class ReplayError(PixlocError):
@@ -85,7 +87,7 @@ class ReplaySession:
         )
         self._initialpose = self._node.create_publisher(PoseWithCovarianceStamped, _INITIALPOSE, 1)
         self._said = "nothing on /diagnostics"
-        self._is_working = False
+        self._is_working = self._has_failed = False
         self._node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         self._thread = threading.Thread(target=self._spin, name="recorder", daemon=True)
         self._thread.start()
@@ -117,7 +119,7 @@ class ReplaySession:
                 silent = _INITIALPOSE
             time.sleep(_POLL_S)
         while not silent and not self._is_working:
-            if time.monotonic() > deadline or not self.localizer.alive:
+            if time.monotonic() > deadline or not self.localizer.alive or self._has_failed:
                 self._fail(f"did not come up: {self._said}")
             time.sleep(_POLL_S)
         if silent:
@@ -170,6 +172,7 @@ class ReplaySession:
             if entry.name.endswith("localization"):
                 self._said = entry.message
                 self._is_working = entry.level != DiagnosticStatus.ERROR
+                self._has_failed = not self._is_working and _OPENING not in entry.message
 
     def _note(self, message: RawMessage) -> None:
         if message.topic == self._plan.layout.image:

@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     localizer = _open_localizer(args)
     _check_references(args.pairs, queries, localizer)
     outcomes = []
-    with tqdm(total=len(queries), unit="image", desc="localize") as bar:
+    with tqdm(total=len(queries), unit="image", desc="localize", disable=None) as bar:
         for outcome in localize_queries(localizer, queries, args.images):
             outcomes.append(outcome)
             bar.update()

@@ -62,6 +62,8 @@ class StreamRun:
         estimate: `map_from_base` as it was answered.
         truth: `map_from_base` as it was.
         seconds: Wall time from the first image published to the last answer.
+        taken: Images that the localizer says it took up; more than outcomes if it failed to tell
+            what became of some.
     """
 
     name: str
@@ -70,6 +72,7 @@ class StreamRun:
     estimate: Trajectory
     truth: Trajectory
     seconds: float
+    taken: int = 0
 
     @property
     def latency_ms(self) -> FloatArray:
@@ -135,12 +138,12 @@ def summarize_stream(run: StreamRun) -> StreamSummary:
     Raises:
         FormatError: If there is no ground truth.
     """
-    taken = {outcome.stamp_ns for outcome in run.outcomes}
+    answered = {outcome.stamp_ns for outcome in run.outcomes}
     localized = set(run.localized_stamps_ns.tolist())
     latency = run.latency_ms
     return StreamSummary(
         frames=len(run.image_stamps_ns),
-        taken=len(taken),
+        taken=max(len(answered), run.taken),
         localized=len(localized),
         errors=compare(run.estimate, run.truth),
         latency_ms=(quantile(latency, 0.5), quantile(latency, 0.95)),

@@ -1,5 +1,6 @@
 """Numbers of a stream: shares, errors against interpolated truth, the bar that must be met."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -49,6 +50,11 @@ def test_availability_is_of_the_images_taken_up_and_taken_of_all() -> None:
     assert summary.taken_share == 0.4
     assert summary.rate_hz == 1.5
     assert summary.failures == {"no prior": 1}
+
+
+def test_images_taken_up_without_any_answer_count_against_availability() -> None:
+    run = dataclasses.replace(run_of(["localized"] * 3), taken=4)
+    assert summarize_stream(run).availability == 0.75
 
 
 def test_errors_are_measured_against_the_truth_between_its_samples() -> None:
