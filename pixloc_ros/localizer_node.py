@@ -4,6 +4,7 @@ The executor's thread takes messages in; one worker thread opens the map and loc
 image. Topics, transforms, parameters and diagnostics: docs/node.md.
 """
 
+import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -33,7 +34,7 @@ from pixloc_ros.image_conversions import array_to_image
 from pixloc_ros.image_pipeline import ImageItem, ImagePipeline, Localizes, Outcome
 from pixloc_ros.interfaces import LocalizationStatus, TFMessage
 from pixloc_ros.latest_worker import LatestWorker
-from pixloc_ros.log_forwarding import NodeLogHandler
+from pixloc_ros.log_forwarding import Complaints, NodeLogHandler
 from pixloc_ros.node_config import NodeConfig
 from pixloc_ros.opening import open_localizer
 from pixloc_ros.parameters import declare, unknown_overrides
@@ -42,8 +43,6 @@ from pixloc_ros.transport import use_image_profile
 
 SENSOR_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 LATCHED_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-# The same complaint is not repeated more often.
-LOG_PERIOD_S = 5.0
 DIAGNOSTICS_PERIOD_S = 1.0
 
 Opener = Callable[[NodeConfig, LocalizerConfig], Localizes]
@@ -63,6 +62,7 @@ class LocalizerNode(Node):
         self._core_config = declare(self, LocalizerConfig, "localizer.")
         self._opener = opener
         self._log_handler = NodeLogHandler(self.get_logger())
+        self._complaints = Complaints(self.get_logger())
         self._keeper = PoseKeeper(self.config.max_failures, self.config.prior_timeout)
         self._frames = listen(self, self.config.tf_history, self._on_refused)
         self._worker = LatestWorker(self._work, self._on_error, self._open)
@@ -75,7 +75,6 @@ class LocalizerNode(Node):
         self._newest_ns = 0
         self._refused = ""
         self._reported = (time.monotonic(), 0)
-        self._said: dict[str, float] = {}
         self._create_publishers()
         self._create_subscriptions()
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -120,14 +119,14 @@ class LocalizerNode(Node):
         try:
             pose = pose_from_initialpose(message, self.config.global_frame_id)
         except FrameError as error:
-            self._complain("initialpose", f"{error}; ignored")
+            self._complaints.say("initialpose", f"{error}; ignored")
             return
         self._keeper.give(InitialPose(pose, stamp_to_ns(message.header.stamp)))
         self.get_logger().info("initialpose taken: the next image starts there")
 
     def _on_refused(self, reason: str) -> None:
         self._refused = reason
-        self._complain("transform", reason)
+        self._complaints.say("transform", reason)
 
     def _open(self) -> None:
         started = time.monotonic()
@@ -160,7 +159,7 @@ class LocalizerNode(Node):
             self._localized += 1
         else:
             name = STATUS_NAMES[outcome.status]
-            self._complain(name, f"{name}: {outcome.reason}")
+            self._complaints.say(name, f"{name}: {outcome.reason}")
         self._outcome = outcome
         self._latency_ms = (time.monotonic() - item.arrived_s) * 1e3
         message = status_message(
@@ -181,14 +180,7 @@ class LocalizerNode(Node):
         expected = isinstance(error, PixlocError)
         # An error nobody foresaw is ours: its name is part of the report.
         text = str(error) if expected else f"internal error: {type(error).__name__}: {error}"
-        self._complain(type(error).__name__, text)
-
-    def _complain(self, kind: str, text: str) -> None:
-        """Warn, unless something of this kind was said a moment ago."""
-        now = time.monotonic()
-        if now - self._said.get(kind, -LOG_PERIOD_S) >= LOG_PERIOD_S:
-            self._said[kind] = now
-            self.get_logger().warning(text)
+        self._complaints.say(type(error).__name__, text)
 
     def _broadcast(self) -> None:
         map_from_odom = self._keeper.map_from_odom
@@ -240,6 +232,8 @@ def main(args: Sequence[str] | None = None) -> int:
         return 2
     with suppress(KeyboardInterrupt, ExternalShutdownException):
         rclpy.spin(node)
+    # Ctrl-C reaches a launched node twice: from the terminal and from ros2 launch.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     node.close()
     rclpy.try_shutdown()
     return 0

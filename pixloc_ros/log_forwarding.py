@@ -1,6 +1,7 @@
-"""Log records of Python's logging, said by the node."""
+"""What the node says: log records of Python's logging, and complaints that come often."""
 
 import logging
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,3 +47,20 @@ class NodeLogHandler(logging.Handler):
             self._ros.info(text)
         else:
             self._ros.debug(text)
+
+
+class Complaints:
+    """Warnings of which each kind is said once in a while only, however often it comes."""
+
+    def __init__(self, ros_logger: Any, period_s: float = 5.0) -> None:
+        """Wrap the logger of a node; `period_s` is the time between two of the same kind."""
+        self._ros = ros_logger
+        self._period_s = period_s
+        self._said: dict[str, float] = {}
+
+    def say(self, kind: str, text: str) -> None:
+        """Warn, unless something of this kind was said a moment ago."""
+        now = time.monotonic()
+        if now - self._said.get(kind, float("-inf")) >= self._period_s:
+            self._said[kind] = now
+            self._ros.warning(text)

@@ -2,7 +2,7 @@ import logging
 
 import pytest
 
-from pixloc_ros.log_forwarding import NodeLogHandler
+from pixloc_ros.log_forwarding import Complaints, NodeLogHandler
 
 
 class Said:
@@ -64,3 +64,18 @@ def test_real_node_says_every_severity_without_complaint(ros, capfd):
     handler.detach()
     text = capfd.readouterr().err
     assert [f"level {level}" in text for level in (20, 30, 40, 50)] == [True] * 4
+
+
+def test_complaint_of_one_kind_is_said_once_in_a_while(said):
+    complaints = Complaints(said, period_s=60.0)
+    for number in range(3):
+        complaints.say("map", f"map {number}")
+        complaints.say("image", f"image {number}")
+    assert said.lines == [("warning", "map 0"), ("warning", "image 0")]
+
+
+def test_complaint_is_repeated_after_its_period(said):
+    complaints = Complaints(said, period_s=0.0)
+    complaints.say("map", "first")
+    complaints.say("map", "second")
+    assert [text for _, text in said.lines] == ["first", "second"]
