@@ -110,7 +110,10 @@ class _Cursor:
         if end < 0:
             raise self.truncated()
         start = self.skip(end + 1 - self.at)
-        return self.data[start:end].decode("utf-8", errors="replace")
+        try:
+            return self.data[start:end].decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise MapError(f"{self.where}: {self.data[start:end]!r} is not UTF-8") from error
 
     def finish(self) -> None:
         left = len(self.data) - self.at

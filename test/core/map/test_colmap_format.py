@@ -239,3 +239,11 @@ def test_unknown_camera_model_names_are_named_with_their_line(write_model: Write
     path.write_text(path.read_text().replace("OPENCV", "BANANA"))
     assert "cameras.txt:4: " in refused(folder)
     assert "BANANA" in refused(folder)
+
+
+@pytest.mark.parametrize("text", [False, True])
+def test_image_names_that_are_not_utf8_are_named(write_model: Write, text: bool) -> None:
+    folder = write_model(text=text)
+    path = folder / ("images.txt" if text else "images.bin")
+    path.write_bytes(path.read_bytes().replace(b"row/02.jpg", b"row/0\xe8.jpg"))
+    assert f"{path}: b'row/0\\xe8.jpg' is not UTF-8" in refused(folder)
