@@ -36,7 +36,7 @@ def test_launch_file_starts_the_node_with_the_parameters_given(description):
     from launch_ros.actions import Node
 
     context = LaunchContext()
-    context.launch_configurations |= {"map": "a.h5", "image_topic": "/cam"}
+    context.launch_configurations.update({"map": "a.h5", "image_topic": "/cam"})
     nodes: list[Node] = []
     for entity in description.entities:
         nodes += [item for item in entity.visit(context) or [] if isinstance(item, Node)]
