@@ -1,5 +1,6 @@
 """What a replay leaves behind: poses as text, and a page that a person can open."""
 
+import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +52,7 @@ class DemoReport:
 def write_report(
     folder: Path, report: DemoReport, bag: BagReader, layout: BagLayout, localizer: Localizer
 ) -> Path:
-    """Write `estimate.tum`, `truth.tum` and `report.html`.
+    """Write `estimate.tum`, `truth.tum`, `images.csv` and `report.html`.
 
     Args:
         folder: Where to.
@@ -66,6 +67,7 @@ def write_report(
     run = report.run
     write_tum(folder / "estimate.tum", run.estimate)
     write_tum(folder / "truth.tum", run.truth)
+    _write_images(folder / "images.csv", report)
     sparse = localizer.sparse
     points = (sparse.points_map + sparse.origin).numpy()
     sections = [
@@ -84,6 +86,25 @@ def write_report(
 
 _ERRORS = "Of every pose, against the ground truth of the bag; red ticks: images without a pose."
 _LATENCY = "From the publication of an image to the answer; colours: stages within the node."
+
+
+def _write_images(path: Path, report: DemoReport) -> None:
+    """One line for every image taken up: what became of it, and how far the pose is off."""
+    errors = report.summary.errors
+    off = dict(
+        zip(
+            errors.stamps_ns.tolist(),
+            zip(errors.errors.position, errors.errors.rotation_deg, strict=True),
+            strict=True,
+        )
+    )
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("stamp_ns", "status", "score", "position", "deg", "latency_ms", "reason"))
+        for said in report.run.outcomes:
+            numbers = (said.score, *off.get(said.stamp_ns, (np.nan, np.nan)), said.latency_ms)
+            row = [f"{number:.4f}" for number in numbers]
+            writer.writerow((said.stamp_ns, said.status, *row, said.reason))
 
 
 def _plot(figure: Any, caption: str) -> Picture:

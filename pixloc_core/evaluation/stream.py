@@ -13,6 +13,9 @@ from pixloc_core.evaluation.report import number, percent
 from pixloc_core.evaluation.trajectory_error import TrajectoryErrors, compare
 
 LOCALIZED = "localized"
+# A robot that believes such a pose is worse off than with none.
+WRONG_POSITION, WRONG_ROTATION_DEG = 0.5, 5.0
+_WRONG = f"wrong poses (over {WRONG_POSITION:g} m or {WRONG_ROTATION_DEG:g} deg)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +117,13 @@ class StreamSummary:
     failures: dict[str, int]
 
     @property
+    def wrong(self) -> int:
+        """Poses that are off by more than `WRONG_POSITION` or `WRONG_ROTATION_DEG`."""
+        errors = self.errors.errors
+        is_far = errors.position > WRONG_POSITION
+        return int((is_far | (errors.rotation_deg > WRONG_ROTATION_DEG)).sum())
+
+    @property
     def availability(self) -> float:
         """Share of the images taken up that got a pose."""
         return self.localized / self.taken if self.taken else 0.0
@@ -161,6 +171,10 @@ def stream_rows(summary: StreamSummary) -> list[tuple[str, str]]:
         ("availability", f"{percent(summary.availability)} ({summary.localized} poses)"),
         ("position error, median / 95 %", _pair(100 * position(0.5), 100 * position(0.95), "cm")),
         ("rotation error, median / 95 %", _pair(degrees(0.5), degrees(0.95), "deg")),
+        (
+            f"wrong poses (over {WRONG_POSITION:g} m or {WRONG_ROTATION_DEG:g} deg)",
+            str(summary.wrong),
+        ),
         ("latency, p50 / p95", _pair(*summary.latency_ms, "ms", digits=0)),
         ("rate", f"{summary.rate_hz:.2f} poses/s"),
     ]

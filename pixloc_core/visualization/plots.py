@@ -19,7 +19,8 @@ _AXES = "xyz"
 def plot_trajectory(run: StreamRun, points_map: NDArray[np.floating]) -> Figure:
     """Top view: the map's points, the true path, and the poses found.
 
-    The two axes of the map in which the true path extends most are drawn, the wider one across.
+    The two axes of the map in which the true path extends most are drawn: x and y of ROS maps
+    as seen from +z, x and z of maps in camera axes as seen from -y, which is above.
 
     Args:
         run: The replay.
@@ -72,7 +73,7 @@ def plot_errors(run: StreamRun, summary: StreamSummary, bar: StreamBar | None = 
         axes.semilogy(times, np.maximum(values, 1e-4), ".-", c=_ESTIMATE, lw=0.7, ms=4)
         if limit:
             axes.axhline(limit, c=_MISSED, lw=0.9, ls="--", label="bar for the median")
-            axes.legend(loc="upper right", fontsize=8)
+            axes.legend(loc="best", fontsize=8)
         for time in missed:
             axes.axvline(time, ymax=0.07, c=_MISSED, lw=1.2)
         axes.set_ylabel(label)
@@ -117,9 +118,9 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def _widest_axes(path: NDArray[np.floating]) -> tuple[int, int]:
-    """The two axes of largest extent; x and y, the ground plane of ROS maps, win ties."""
+    """The two axes of largest extent in their order; x and y win ties."""
     extent = np.ptp(path, axis=0) if len(path) else np.ones(3)
-    first, second = np.argsort(-extent, kind="stable")[:2].tolist()
+    first, second = sorted(np.argsort(-extent, kind="stable")[:2].tolist())
     return first, second
 
 

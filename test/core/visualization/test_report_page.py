@@ -127,7 +127,7 @@ def test_plots_become_png_files_of_the_size_asked(run: StreamRun) -> None:
 
 def test_the_top_view_draws_the_two_axes_in_which_the_path_extends(run: StreamRun) -> None:
     axes = plot_trajectory(run, np.zeros((0, 3))).axes[0]
-    assert {axes.get_xlabel(), axes.get_ylabel()} == {"x of the map", "y of the map"}
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("x of the map", "y of the map")
 
 
 class _Tags(HTMLParser):
