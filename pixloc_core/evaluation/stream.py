@@ -171,10 +171,7 @@ def stream_rows(summary: StreamSummary) -> list[tuple[str, str]]:
         ("availability", f"{percent(summary.availability)} ({summary.localized} poses)"),
         ("position error, median / 95 %", _pair(100 * position(0.5), 100 * position(0.95), "cm")),
         ("rotation error, median / 95 %", _pair(degrees(0.5), degrees(0.95), "deg")),
-        (
-            f"wrong poses (over {WRONG_POSITION:g} m or {WRONG_ROTATION_DEG:g} deg)",
-            str(summary.wrong),
-        ),
+        (_WRONG, str(summary.wrong)),
         ("latency, p50 / p95", _pair(*summary.latency_ms, "ms", digits=0)),
         ("rate", f"{summary.rate_hz:.2f} poses/s"),
     ]
