@@ -18,12 +18,12 @@ from pixloc_core.features.pyramid import FeaturePyramid
 from pixloc_core.features.reference import Aggregation, PointFeatures, Turn, gather_points
 from pixloc_core.geometry import Camera, Pose
 from pixloc_core.localizer.prior import Prior
-from pixloc_core.localizer.result import Evidence, Localization, LocalizationStatus, Timings
+from pixloc_core.localizer.result import Localization, LocalizationStatus, Timings
+from pixloc_core.localizer.verification import VerificationConfig, has_pose, verify
 from pixloc_core.map.feature_map import FeatureMap
 from pixloc_core.map.selection import SelectionConfig, select_points, select_references
 from pixloc_core.map.sparse_map import SparseMap
 from pixloc_core.map.view_similarity import image_rolls
-from pixloc_core.optim.levenberg_marquardt import LmStatus
 
 T = TypeVar("T")
 
@@ -39,7 +39,7 @@ class LocalizerConfig:
         AlignerConfig, doc="Alignment of the image to the points."
     )
     aggregation: str = setting(
-        "single",
+        "mean",
         doc="Descriptor of a point: that of its best viewed observation, or the mean of several.",
         choices=("single", "mean"),
     )
@@ -53,15 +53,8 @@ class LocalizerConfig:
         unit="px",
         ge=0.0,
     )
-    inlier_residual: float = setting(
-        0.8,
-        doc="Largest feature difference of a point that agrees with the image.",
-        ge=0.0,
-        le=2.0,
-    )
-    min_points: int = setting(20, doc="Fewest map points inside the image of an answer.", ge=6)
-    min_score: float = setting(
-        0.3, doc="Smallest share of points that agree with the image.", ge=0.0, le=1.0
+    verification: VerificationConfig = section(  # noqa: RUF009 (a field)
+        VerificationConfig, doc="When a pose is not believed."
     )
 
     def __post_init__(self) -> None:
@@ -72,6 +65,8 @@ class LocalizerConfig:
 class _Attempt:
     """One alignment, with what it was made of."""
 
+    pyramid: FeaturePyramid
+    camera: Camera
     references: list[int]
     points: PointFeatures
     result: AlignmentResult
@@ -164,14 +159,14 @@ class Localizer:
             image_size=size,
         )
         attempt = self._attempt(pyramid, camera, start, references, watch)
-        if attempt is not None and self._moved_far(attempt, start, camera):
+        if attempt is not None and self._moved_far(attempt, start):
             # The references of the prior are no better than the prior: ask again from here.
             again = self._attempt(pyramid, camera, attempt.result.cam_from_map[:1], [], watch)
-            if again is not None and _has_pose(again.result):
+            if again is not None and has_pose(again.result):
                 attempt = again
         if attempt is None:
             return replace(answer, timings=watch.timings())
-        return self._judge(answer, attempt, camera, watch)
+        return self._judge(answer, attempt, watch)
 
     def _initial_poses(self, prior: Prior, references: list[int]) -> Pose:
         """Poses to start from (k), relative to the origin of the map."""
@@ -204,7 +199,7 @@ class Localizer:
             "select_ms",
             lambda: select_points(sparse, chosen, self._selection, start, camera),
         )
-        if len(selection) < config.min_points:
+        if len(selection) < config.verification.min_points:
             return None
         mode: Aggregation = "mean" if config.aggregation == "mean" else "single"
         turn = self._turn(start[0])
@@ -212,7 +207,7 @@ class Localizer:
         points = points.to(pyramid[0].features.device)
         start = start.to(points.points_map.device)
         result = watch.time("align_ms", lambda: align(pyramid, points, start, config.aligner))
-        return _Attempt(chosen, points, result)
+        return _Attempt(pyramid, camera, chosen, points, result)
 
     def _turn(self, cam_from_map: Pose) -> Turn | None:
         """How the map images are rolled against the likeliest pose, if that can be undone."""
@@ -221,11 +216,11 @@ class Localizer:
         angles = image_rolls(self._map.sparse, cam_from_map)
         return Turn(self._extractor, torch.from_numpy(angles))
 
-    def _moved_far(self, attempt: _Attempt, start: Pose, camera: Camera) -> bool:
+    def _moved_far(self, attempt: _Attempt, start: Pose) -> bool:
         result = attempt.result
-        if not _has_pose(result):
+        if not has_pose(result):
             return False
-        camera = camera.to(dtype=torch.float64)
+        camera = attempt.camera
         before = start[int(result.hypothesis[0])]
         points = attempt.points.points_map.cpu()
         found_px, seen = camera.world2image(result.cam_from_map[0].cpu() * points)
@@ -233,51 +228,34 @@ class Localizer:
         motion = (found_px - start_px).norm(dim=-1)[seen]
         return bool(len(motion)) and float(motion.median()) > self._config.reselect_px
 
-    def _judge(
-        self, answer: Localization, attempt: _Attempt, camera: Camera, watch: "_Stopwatch"
-    ) -> Localization:
+    def _judge(self, answer: Localization, attempt: _Attempt, watch: "_Stopwatch") -> Localization:
         """Say whether the pose found can be believed."""
-        began = time.perf_counter()
         result, config, sparse = attempt.result, self._config, self._map.sparse
-        evidence = _evidence(attempt, camera)
-        num_points = int(evidence.valid.sum())
-        agree = evidence.valid & (evidence.residual < config.inlier_residual)
-        num_inliers = int(agree.sum())
-        score = num_inliers / max(num_points, 1)
-        status, reason = self._verdict(result, num_points, score)
-        localized = status is LocalizationStatus.LOCALIZED
-        watch.add("verify_ms", time.perf_counter() - began)
+        verdict = watch.time(
+            "verify_ms",
+            lambda: verify(
+                attempt.pyramid,
+                attempt.points,
+                result,
+                attempt.camera,
+                (config.verification, config.aligner),
+            ),
+        )
+        localized = verdict.status is LocalizationStatus.LOCALIZED
         return replace(
             answer,
-            status=status,
-            reason=reason,
+            status=verdict.status,
+            reason=verdict.reason,
             cam_from_map=sparse.to_model(result.cam_from_map[0].cpu()) if localized else None,
             covariance=result.covariance.matrix.cpu() if localized else None,
-            score=score,
-            num_points=num_points,
-            num_inliers=num_inliers,
+            score=verdict.score,
+            num_points=verdict.num_points,
+            num_inliers=verdict.num_inliers,
             cost_per_level=tuple(result.cost_per_level[0].tolist()),
             references=tuple(sparse.image_names[index] for index in attempt.references),
             timings=watch.timings(),
-            evidence=evidence,
+            evidence=verdict.evidence,
         )
-
-    def _verdict(
-        self, result: AlignmentResult, num_points: int, score: float
-    ) -> tuple[LocalizationStatus, str]:
-        config = self._config
-        if not _has_pose(result):
-            outcome = LmStatus(int(result.status[0])).name.lower().replace("_", " ")
-            return LocalizationStatus.NOT_CONVERGED, f"no pose found: {outcome}"
-        if num_points < config.min_points:
-            reason = f"{num_points} map points in the image, expected {config.min_points}"
-            return LocalizationStatus.TOO_FEW_POINTS, reason
-        if score < config.min_score:
-            reason = f"{score:.0%} of the points agree with the image, "
-            return LocalizationStatus.LOW_SCORE, reason + f"expected {config.min_score:.0%}"
-        if not bool(result.covariance.determined):
-            return LocalizationStatus.SINGULAR, LocalizationStatus.SINGULAR.value
-        return LocalizationStatus.LOCALIZED, f"{score:.0%} of {num_points} points agree"
 
 
 class _Stopwatch:
@@ -297,21 +275,3 @@ class _Stopwatch:
 
     def timings(self) -> Timings:
         return Timings(**self._ms)
-
-
-def _has_pose(result: AlignmentResult) -> bool:
-    return int(result.level[0]) >= 0
-
-
-def _evidence(attempt: _Attempt, camera: Camera) -> Evidence:
-    """The points at the best pose, in pixels of the image given."""
-    result = attempt.result
-    points_cam = result.cam_from_map[0] * attempt.points.points_map
-    points_px, _ = camera.to(points_cam).world2image(points_cam)
-    return Evidence(
-        points_px=points_px.float().cpu(),
-        residual=result.points.residual.float().cpu(),
-        weight=result.points.weight.float().cpu(),
-        valid=result.points.valid.cpu(),
-        point_idx=attempt.points.point_idx.cpu(),
-    )

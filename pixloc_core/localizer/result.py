@@ -44,7 +44,7 @@ class Evidence:
 
     Attributes:
         points_px: Projections in the image given (origin: centre of its top-left pixel).
-        residual: Norm of the feature difference at the finest level; 0 is perfect.
+        residual: Norm of the feature difference at the level where points are judged.
         weight: Product of both confidences and the robust weight, in [0, 1].
         valid: Projections that may be used; the other entries mean nothing.
         point_idx: Index into the points of the map.

@@ -12,7 +12,7 @@ class SelectionConfig:
     """Which references and points to use."""
 
     num_references: int = setting(5, doc="Map images used at most.", ge=1)
-    num_points: int = setting(800, doc="Map points used at most.", ge=10)
+    num_points: int = setting(1200, doc="Map points used at most.", ge=10)
     observations_per_point: int = setting(
         3, doc="Observations that may describe one point, the best viewed ones.", ge=1
     )

@@ -1,0 +1,125 @@
+"""Whether a pose can be believed: do the points look, at that pose, as the map remembers them?"""
+
+from dataclasses import dataclass
+
+from pixloc_core.alignment.aligner_config import AlignerConfig
+from pixloc_core.alignment.coarse_to_fine import AlignmentResult
+from pixloc_core.alignment.cost import FeatureMetricCost
+from pixloc_core.config import check, setting
+from pixloc_core.features.pyramid import FeaturePyramid
+from pixloc_core.features.reference import PointFeatures
+from pixloc_core.geometry import Camera
+from pixloc_core.localizer.result import Evidence, LocalizationStatus
+from pixloc_core.optim.levenberg_marquardt import LmStatus
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerificationConfig:
+    """When the answer is that the image cannot be localized.
+
+    Points are judged one level above the finest: what noise, blur and another light do to the
+    finest features is much like what a wrong pose does, one level up it is not.
+    """
+
+    level: int = setting(1, doc="Pyramid level at which points are judged, 0 = finest.", ge=0)
+    inlier_residual: float = setting(
+        0.45,
+        doc="Largest feature difference of a point that agrees with the image.",
+        ge=0.0,
+        le=2.0,
+    )
+    min_points: int = setting(20, doc="Fewest map points inside the image of an answer.", ge=6)
+    min_score: float = setting(
+        0.45, doc="Smallest share of points that agree with the image.", ge=0.0, le=1.0
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the points say about the best pose of an alignment."""
+
+    status: LocalizationStatus
+    reason: str
+    score: float
+    num_points: int
+    num_inliers: int
+    evidence: Evidence
+
+
+def has_pose(result: AlignmentResult) -> bool:
+    """Whether any level gave the best hypothesis a pose."""
+    return int(result.level[0]) >= 0
+
+
+def verify(
+    pyramid: FeaturePyramid,
+    points: PointFeatures,
+    result: AlignmentResult,
+    camera: Camera,
+    configs: tuple[VerificationConfig, AlignerConfig],
+) -> Verdict:
+    """Judge the best pose of an alignment.
+
+    Args:
+        pyramid: Features of the query.
+        points: What it was aligned to.
+        result: The alignment.
+        camera: Camera of the query, in pixels of the image given.
+        configs: Limits, and the settings of the alignment.
+    """
+    config, _ = configs
+    evidence = _evidence(pyramid, points, result, camera, configs)
+    num_points = int(evidence.valid.sum())
+    agree = evidence.valid & (evidence.residual < config.inlier_residual)
+    num_inliers = int(agree.sum())
+    score = num_inliers / max(num_points, 1)
+    if not has_pose(result):
+        outcome = LmStatus(int(result.status[0])).name.lower().replace("_", " ")
+        status, reason = LocalizationStatus.NOT_CONVERGED, f"no pose found: {outcome}"
+    elif num_points < config.min_points:
+        status = LocalizationStatus.TOO_FEW_POINTS
+        reason = f"{num_points} map points in the image, expected {config.min_points}"
+    elif score < config.min_score:
+        status = LocalizationStatus.LOW_SCORE
+        reason = f"{score:.0%} of the points agree with the image, "
+        reason += f"expected {config.min_score:.0%}"
+    elif not bool(result.covariance.determined):
+        status, reason = LocalizationStatus.SINGULAR, LocalizationStatus.SINGULAR.value
+    else:
+        status = LocalizationStatus.LOCALIZED
+        reason = f"{score:.0%} of {num_points} points agree"
+    return Verdict(status, reason, score, num_points, num_inliers, evidence)
+
+
+def _evidence(
+    pyramid: FeaturePyramid,
+    points: PointFeatures,
+    result: AlignmentResult,
+    camera: Camera,
+    configs: tuple[VerificationConfig, AlignerConfig],
+) -> Evidence:
+    """The points at the best pose."""
+    config, aligner = configs
+    level = min(config.level, len(pyramid) - 1)
+    cost = FeatureMetricCost(
+        pyramid[level],
+        points.points_map,
+        points.descriptors[level],
+        points.confidences[level],
+        aligner.level_loss(level),
+        aligner.level_cost(level),
+    )
+    pose = result.cam_from_map[0]
+    fit = cost.points(pose)
+    points_cam = pose * points.points_map
+    points_px, _ = camera.to(points_cam).world2image(points_cam)
+    return Evidence(
+        points_px=points_px.float().cpu(),
+        residual=fit.residual.float().cpu(),
+        weight=fit.weight.float().cpu(),
+        valid=fit.valid.cpu(),
+        point_idx=points.point_idx.cpu(),
+    )
