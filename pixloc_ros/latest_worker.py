@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -89,7 +90,7 @@ class LatestWorker(Generic[T]):
                 item = self._slot.pop()
                 old = self._counts
                 self._counts = WorkerCounts(old.received, old.taken + 1, old.dropped)
-            self._guarded(lambda item=item: self._work(item))
+            self._guarded(partial(self._work, item))
 
     def _guarded(self, function: Callable[[], None]) -> None:
         try:

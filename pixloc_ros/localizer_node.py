@@ -6,13 +6,14 @@ image. Topics, transforms, parameters and diagnostics: docs/node.md.
 
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseWithCovarianceStamped
-from rclpy.clock import Clock, ClockType
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
 from rclpy.executors import ExternalShutdownException
 from rclpy.logging import get_logger
 from rclpy.node import Node
@@ -99,10 +100,16 @@ class LocalizerNode(Node):
     def _create_subscriptions(self) -> None:
         compressed = self.config.image_transport == "compressed"
         kind, topic = (CompressedImage, "image/compressed") if compressed else (Image, "image")
-        options = {"qos_overriding_options": QoSOverridingOptions.with_default_policies()}
-        self.create_subscription(kind, topic, self._on_image, SENSOR_QOS, **options)
+        by_user = QoSOverridingOptions.with_default_policies()
         self.create_subscription(
-            CameraInfo, "camera_info", self._on_camera_info, SENSOR_QOS, **options
+            kind, topic, self._on_image, SENSOR_QOS, qos_overriding_options=by_user
+        )
+        self.create_subscription(
+            CameraInfo,
+            "camera_info",
+            self._on_camera_info,
+            SENSOR_QOS,
+            qos_overriding_options=by_user,
         )
         self.create_subscription(
             PoseWithCovarianceStamped, "initialpose", self._on_initialpose, QoSProfile(depth=1)
@@ -220,7 +227,7 @@ class LocalizerNode(Node):
         self.destroy_node()
 
 
-def main(args: Sequence[str] | None = None) -> int:
+def main(args: list[str] | None = None) -> int:
     """Run the node until it is told to stop; 2 if a parameter is wrong."""
     use_image_profile()
     rclpy.init(args=args)

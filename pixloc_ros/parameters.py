@@ -71,7 +71,9 @@ def unknown_overrides(node: Node) -> list[str]:
 
 def default_of(field: "Field[Any]") -> Any:
     """Default of a setting as ROS knows it: bool, int, float, str or a list of such."""
-    value = field.default if field.default is not MISSING else field.default_factory()  # type: ignore[misc]
+    value = field.default
+    if field.default_factory is not MISSING:
+        value = field.default_factory()
     if isinstance(value, Enum):
         return value.name
     return list(value) if isinstance(value, tuple | list) else value
@@ -92,14 +94,21 @@ def descriptor(name: str, field: "Field[Any]") -> ParameterDescriptor:
     if isinstance(default, bool | str | list) or (low is None and high is None):
         return result
     if isinstance(default, int):
-        first = -(2**63) if low is None else int(low)
-        last = 2**63 - 1 if high is None else int(high)
-        result.integer_range = [IntegerRange(from_value=first, to_value=last, step=1)]
+        limits = IntegerRange(from_value=-(2**63), to_value=2**63 - 1, step=1)
+        result.integer_range = [_narrowed(limits, int, low, high)]
     else:
-        first = -sys.float_info.max if low is None else float(low)
-        last = sys.float_info.max if high is None else float(high)
-        result.floating_point_range = [FloatingPointRange(from_value=first, to_value=last)]
+        largest = sys.float_info.max
+        limits = FloatingPointRange(from_value=-largest, to_value=largest)
+        result.floating_point_range = [_narrowed(limits, float, low, high)]
     return result
+
+
+def _narrowed(limits: Any, kind: type, low: float | None, high: float | None) -> Any:
+    if low is not None:
+        limits.from_value = kind(low)
+    if high is not None:
+        limits.to_value = kind(high)
+    return limits
 
 
 def describe(field: "Field[Any]") -> str:

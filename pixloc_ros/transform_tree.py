@@ -5,6 +5,7 @@ Used where tf2_ros cannot be imported (ROS 2 from pip). Knows no ROS: stamps are
 
 import math
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from pixloc_core.errors import FrameError
 
 Vector = np.ndarray
+Numbers = Vector | Sequence[float]
 # How far a quaternion's length may be from one (as tf2); within it, it is normalized.
 UNIT_TOLERANCE = 1e-2
 
@@ -28,7 +30,7 @@ class RigidTransform:
     quat_xyzw: Vector
 
     @classmethod
-    def checked(cls, translation: Vector, quat_xyzw: Vector) -> "RigidTransform":
+    def checked(cls, translation: Numbers, quat_xyzw: Numbers) -> "RigidTransform":
         """Make one of numbers from outside.
 
         Raises:
