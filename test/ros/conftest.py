@@ -3,20 +3,46 @@
 import os
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
-pytest.importorskip("tf2_msgs.msg", reason="messages are not built (make venv, or colcon build)")
+try:
+    import rclpy
+    from rclpy.executors import SingleThreadedExecutor
+    from rclpy.node import Node
 
-import rclpy
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
+    import pixloc_ros.interfaces  # noqa: F401 (the messages may not be built)
+except ImportError as error:
+    MISSING = str(error)
+else:
+    MISSING = ""
 
 # How long an example takes says more about the machine's load than about the code.
 settings.register_profile("any_load", deadline=None)
 settings.load_profile("any_load")
+
+
+class SkippedModule(pytest.Module):
+    """A test module that cannot be imported without ROS."""
+
+    def collect(self) -> list[pytest.Item]:
+        pytest.skip(f"needs ROS 2: {MISSING}", allow_module_level=True)
+
+
+def pytest_pycollect_makemodule(
+    module_path: Path, parent: pytest.Collector
+) -> SkippedModule | None:
+    """Skip every module of this folder, with the reason, where there is no ROS."""
+    return SkippedModule.from_parent(parent, path=module_path) if MISSING else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what stands in this folder."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker("ros")
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +71,7 @@ class Spinner:
         self._executor: SingleThreadedExecutor | None = None
         self._thread: threading.Thread | None = None
 
-    def __call__(self, node: Node) -> None:
+    def __call__(self, node: "Node") -> None:
         if self._executor is None:
             self._executor = SingleThreadedExecutor()
             self._thread = threading.Thread(target=self._executor.spin, daemon=True)
