@@ -19,7 +19,7 @@ from pixloc_core.features.reference import Aggregation, PointFeatures, Turn, gat
 from pixloc_core.geometry import Camera, Pose
 from pixloc_core.localizer.prior import Prior
 from pixloc_core.localizer.result import Localization, LocalizationStatus, Timings
-from pixloc_core.localizer.verification import VerificationConfig, has_pose, verify
+from pixloc_core.localizer.verification import Verdict, VerificationConfig, has_pose, verify
 from pixloc_core.map.feature_map import FeatureMap
 from pixloc_core.map.selection import SelectionConfig, select_points, select_references
 from pixloc_core.map.sparse_map import SparseMap
@@ -46,6 +46,12 @@ class LocalizerConfig:
     max_hypotheses: int = setting(
         8, doc="Poses of the prior, or of its references, that are tried together.", ge=1
     )
+    near_levels: tuple[int, ...] = setting(
+        (0, 1, 2),
+        doc="Pyramid levels tried first from a single pose: a near prior needs no coarser ones. "
+        "Empty: all levels at once.",
+        ge=0,
+    )
     reselect_px: float = setting(
         30.0,
         doc="Choose references and points anew at the pose found if it lies further from the "
@@ -62,14 +68,26 @@ class LocalizerConfig:
 
 
 @dataclass(frozen=True)
-class _Attempt:
-    """One alignment, with what it was made of."""
+class _Query:
+    """One query and what it has cost so far."""
 
     pyramid: FeaturePyramid
     camera: Camera
+    watch: "_Stopwatch"
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """One alignment, with what it was made of."""
+
     references: list[int]
     points: PointFeatures
     result: AlignmentResult
+    verdict: Verdict
+
+    @property
+    def localized(self) -> bool:
+        return self.verdict.status is LocalizationStatus.LOCALIZED
 
 
 class Localizer:
@@ -98,6 +116,7 @@ class Localizer:
             upright = replace(selection.similarity, roll_deg=1e6)
             selection = replace(selection, similarity=upright)
         self._selection = selection
+        self._near = self._near_aligner()
 
     @classmethod
     def open(
@@ -131,9 +150,10 @@ class Localizer:
     def localize(self, image: np.ndarray, camera: Camera, prior: Prior) -> Localization:
         """Find the camera in the map.
 
-        All poses of the prior, or those of its references, are followed together from the coarsest
-        level on. Where the pose found is far from the prior, references and points are chosen
-        anew from there, and the alignment is repeated.
+        A single pose is first tried at the fine levels alone, which do for a near prior. Otherwise
+        all poses of the prior, or those of its references, are followed together from the coarsest
+        level on; where the pose found is far from the prior, references and points are chosen
+        anew from there, and the fine levels are repeated.
 
         Args:
             image: Image (h, w, 3) RGB or (h, w) grey, uint8.
@@ -152,21 +172,44 @@ class Localizer:
         if not bool((pyramid[0].confidence > 0).any()):
             grey = f"all values from {image.min()} to {image.max()}"
             raise ImageError(f"image of {size[0]}x{size[1]} px shows nothing ({grey})")
+        query = _Query(pyramid, camera.to(dtype=torch.float64), watch)
+        attempt = self._search(query, start, references)
         answer = Localization(
             LocalizationStatus.NO_REFERENCES,
             LocalizationStatus.NO_REFERENCES.value,
+            timings=watch.timings(),
             confidence=pyramid[0].confidence,
             image_size=size,
         )
-        attempt = self._attempt(pyramid, camera, start, references, watch)
-        if attempt is not None and self._moved_far(attempt, start):
-            # The references of the prior are no better than the prior: ask again from here.
-            again = self._attempt(pyramid, camera, attempt.result.cam_from_map[:1], [], watch)
-            if again is not None and has_pose(again.result):
-                attempt = again
-        if attempt is None:
-            return replace(answer, timings=watch.timings())
-        return self._judge(answer, attempt, watch)
+        return answer if attempt is None else self._answer(answer, attempt)
+
+    def _search(self, query: _Query, start: Pose, references: list[int]) -> _Attempt | None:
+        """The best attempt from these poses; None if the map shows nothing of what they see."""
+        found = self._points(query, start, references)
+        if found is None:
+            return None
+        near, full = self._near, self._config.aligner
+        if near is not None and len(start) == 1:
+            attempt = self._attempt(query, start, *found, near)
+            if attempt.localized:
+                return attempt
+        attempt = self._attempt(query, start, *found, full)
+        if not self._moved_far(attempt, start, query.camera):
+            return attempt
+        # The references of the prior are no better than the prior: ask again from here.
+        closer = attempt.result.cam_from_map[:1].cpu()
+        found = self._points(query, closer, [])
+        again = None if found is None else self._attempt(query, closer, *found, near or full)
+        return again if again is not None and again.localized else attempt
+
+    def _near_aligner(self) -> AlignerConfig | None:
+        """Settings of the first try; None where they would be those of the second."""
+        aligner, num_levels = self._config.aligner, self._map.num_levels
+        levels = set(aligner.levels) or set(range(num_levels))
+        near = tuple(sorted(levels & set(self._config.near_levels)))
+        if not near or set(near) == levels:
+            return None
+        return replace(aligner, levels=near, restart=False)
 
     def _initial_poses(self, prior: Prior, references: list[int]) -> Pose:
         """Poses to start from (k), relative to the origin of the map."""
@@ -177,37 +220,47 @@ class Localizer:
             poses = sparse.cam_from_map[torch.tensor(references)]
         return poses[: self._config.max_hypotheses]
 
-    def _attempt(
-        self,
-        pyramid: FeaturePyramid,
-        camera: Camera,
-        start: Pose,
-        references: list[int],
-        watch: "_Stopwatch",
-    ) -> _Attempt | None:
-        """Choose references (unless given) and points, and align; None if there are none."""
-        config, sparse = self._config, self._map.sparse
-        camera = camera.to(dtype=torch.float64)
+    def _points(
+        self, query: _Query, start: Pose, references: list[int]
+    ) -> tuple[list[int], PointFeatures] | None:
+        """References (unless given) and points with descriptors; None if there are too few."""
+        config, sparse, watch = self._config, self._map.sparse, query.watch
         chosen = references[: self._selection.num_references]
         if not chosen:
             chosen = watch.time(
-                "select_ms", lambda: select_references(sparse, start, camera, self._selection)
+                "select_ms",
+                lambda: select_references(sparse, start, query.camera, self._selection),
             )
         if not chosen:
             return None
         selection = watch.time(
             "select_ms",
-            lambda: select_points(sparse, chosen, self._selection, start, camera),
+            lambda: select_points(sparse, chosen, self._selection, start, query.camera),
         )
         if len(selection) < config.verification.min_points:
             return None
         mode: Aggregation = "mean" if config.aggregation == "mean" else "single"
         turn = self._turn(start[0])
         points = watch.time("gather_ms", lambda: gather_points(self._map, selection, mode, turn))
-        points = points.to(pyramid[0].features.device)
+        return chosen, points.to(query.pyramid[0].features.device)
+
+    def _attempt(
+        self,
+        query: _Query,
+        start: Pose,
+        references: list[int],
+        points: PointFeatures,
+        aligner: AlignerConfig,
+    ) -> _Attempt:
+        """Align and judge."""
+        pyramid, watch = query.pyramid, query.watch
         start = start.to(points.points_map.device)
-        result = watch.time("align_ms", lambda: align(pyramid, points, start, config.aligner))
-        return _Attempt(pyramid, camera, chosen, points, result)
+        result = watch.time("align_ms", lambda: align(pyramid, points, start, aligner))
+        configs = (self._config.verification, aligner)
+        verdict = watch.time(
+            "verify_ms", lambda: verify(pyramid, points, result, query.camera, configs)
+        )
+        return _Attempt(references, points, result, verdict)
 
     def _turn(self, cam_from_map: Pose) -> Turn | None:
         """How the map images are rolled against the likeliest pose, if that can be undone."""
@@ -216,11 +269,10 @@ class Localizer:
         angles = image_rolls(self._map.sparse, cam_from_map)
         return Turn(self._extractor, torch.from_numpy(angles))
 
-    def _moved_far(self, attempt: _Attempt, start: Pose) -> bool:
+    def _moved_far(self, attempt: _Attempt, start: Pose, camera: Camera) -> bool:
         result = attempt.result
         if not has_pose(result):
             return False
-        camera = attempt.camera
         before = start[int(result.hypothesis[0])]
         points = attempt.points.points_map.cpu()
         found_px, seen = camera.world2image(result.cam_from_map[0].cpu() * points)
@@ -228,32 +280,21 @@ class Localizer:
         motion = (found_px - start_px).norm(dim=-1)[seen]
         return bool(len(motion)) and float(motion.median()) > self._config.reselect_px
 
-    def _judge(self, answer: Localization, attempt: _Attempt, watch: "_Stopwatch") -> Localization:
-        """Say whether the pose found can be believed."""
-        result, config, sparse = attempt.result, self._config, self._map.sparse
-        verdict = watch.time(
-            "verify_ms",
-            lambda: verify(
-                attempt.pyramid,
-                attempt.points,
-                result,
-                attempt.camera,
-                (config.verification, config.aligner),
-            ),
-        )
-        localized = verdict.status is LocalizationStatus.LOCALIZED
+    def _answer(self, answer: Localization, attempt: _Attempt) -> Localization:
+        """The answer of an attempt, in the coordinates of the map."""
+        result, verdict, sparse = attempt.result, attempt.verdict, self._map.sparse
+        pose = sparse.to_model(result.cam_from_map[0].cpu()) if attempt.localized else None
         return replace(
             answer,
             status=verdict.status,
             reason=verdict.reason,
-            cam_from_map=sparse.to_model(result.cam_from_map[0].cpu()) if localized else None,
-            covariance=result.covariance.matrix.cpu() if localized else None,
+            cam_from_map=pose,
+            covariance=result.covariance.matrix.cpu() if attempt.localized else None,
             score=verdict.score,
             num_points=verdict.num_points,
             num_inliers=verdict.num_inliers,
             cost_per_level=tuple(result.cost_per_level[0].tolist()),
             references=tuple(sparse.image_names[index] for index in attempt.references),
-            timings=watch.timings(),
             evidence=verdict.evidence,
         )
 

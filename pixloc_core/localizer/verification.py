@@ -30,7 +30,7 @@ class VerificationConfig:
     )
     min_points: int = setting(20, doc="Fewest map points inside the image of an answer.", ge=6)
     min_score: float = setting(
-        0.45, doc="Smallest share of points that agree with the image.", ge=0.0, le=1.0
+        0.32, doc="Smallest share of points that agree with the image.", ge=0.0, le=1.0
     )
 
     def __post_init__(self) -> None:
