@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 STREAMS = ("day", "evening")
 # The stream that the training-free features must pass; the other is reported as it is.
 JUDGED_STREAM = "day"
-SAMPLE_RATE = 0.25
+SAMPLE_RATE = 1.0
 
 
 @dataclass(frozen=True)
