@@ -53,8 +53,7 @@ class StreamRecorder:
         node.create_subscription(PoseWithCovarianceStamped, topics.pose, self._on_pose, qos)
         node.create_subscription(LocalizationStatus, topics.status, self._on_status, qos)
         if confidence_period_ns:
-            best_effort = QoSProfile(depth=2, reliability=ReliabilityPolicy.BEST_EFFORT)
-            node.create_subscription(Image, topics.confidence, self._on_confidence, best_effort)
+            node.create_subscription(Image, topics.confidence, self._on_confidence, qos)
 
     def note_sent(self, stamp_ns: int) -> None:
         """Remember when an image was published."""
