@@ -23,6 +23,8 @@ unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
 venv: $(STAMPS)/package $(STAMPS)/interfaces
 
+# On busy cores the threads of one small computation wait for each other most of the time.
+test: export OMP_NUM_THREADS ?= 1
 test: venv
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 

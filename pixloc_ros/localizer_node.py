@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
@@ -42,7 +43,6 @@ from pixloc_ros.parameters import declare, unknown_overrides
 from pixloc_ros.pose_keeper import InitialPose, PoseKeeper
 from pixloc_ros.transport import use_image_profile
 
-SENSOR_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 LATCHED_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 DIAGNOSTICS_PERIOD_S = 1.0
 
@@ -68,7 +68,7 @@ class LocalizerNode(Node):
         self._frames = listen(self, self.config.tf_history, self._on_refused)
         self._worker = LatestWorker(self._work, self._on_error, self._open)
         self._pipeline: ImagePipeline | None = None
-        self._problem = "the map is being opened"
+        self._problem = ""
         self._outcome: Outcome | None = None
         self._latency_ms = 0.0
         self._localized = 0
@@ -100,20 +100,19 @@ class LocalizerNode(Node):
     def _create_subscriptions(self) -> None:
         compressed = self.config.image_transport == "compressed"
         kind, topic = (CompressedImage, "image/compressed") if compressed else (Image, "image")
-        by_user = QoSOverridingOptions.with_default_policies()
-        self.create_subscription(
-            kind, topic, self._on_image, SENSOR_QOS, qos_overriding_options=by_user
-        )
-        self.create_subscription(
-            CameraInfo,
-            "camera_info",
-            self._on_camera_info,
-            SENSOR_QOS,
-            qos_overriding_options=by_user,
-        )
+        self._subscribe_sensor(kind, topic, self._on_image)
+        self._subscribe_sensor(CameraInfo, "camera_info", self._on_camera_info)
         self.create_subscription(
             PoseWithCovarianceStamped, "initialpose", self._on_initialpose, QoSProfile(depth=1)
         )
+
+    def _subscribe_sensor(
+        self, kind: type[Any], topic: str, callback: Callable[..., None]
+    ) -> None:
+        # rclpy writes overrides into the profile: each subscription needs one of its own.
+        qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+        overrides = QoSOverridingOptions.with_default_policies()
+        self.create_subscription(kind, topic, callback, qos, qos_overriding_options=overrides)
 
     def _on_image(self, message: Image | CompressedImage) -> None:
         self._newest_ns = stamp_to_ns(message.header.stamp)

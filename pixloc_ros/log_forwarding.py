@@ -22,7 +22,7 @@ class NodeLogHandler(logging.Handler):
         self._sources = [(name, logging.getLogger(name).level) for name in names]
         for name, level in self._sources:
             logging.getLogger(name).addHandler(self)
-            if level == logging.NOTSET:
+            if level == logging.NOTSET or level > logging.INFO:
                 logging.getLogger(name).setLevel(logging.INFO)
 
     def detach(self) -> None:

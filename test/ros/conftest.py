@@ -76,7 +76,7 @@ class Spinner:
             self._executor = SingleThreadedExecutor()
             self._thread = threading.Thread(target=self._executor.spin, daemon=True)
         self._executor.add_node(node)
-        if self._thread is not None and not self._thread.is_alive():
+        if self._thread is not None and self._thread.ident is None:
             self._thread.start()
 
     def stop(self) -> None:

@@ -223,6 +223,16 @@ def test_late_subscriber_gets_the_last_pose(make_bench):
     assert late[0].header.stamp.sec == 3
 
 
+def test_reliability_of_the_image_can_be_overridden(ros):
+    ros("-p", "qos_overrides./image.subscription.reliability:=reliable")
+    node = LocalizerNode(lambda config, core: FakeLocalizer())
+    found = node.get_subscriptions_info_by_topic("/image")[0].qos_profile
+    assert found.reliability is ReliabilityPolicy.RELIABLE
+    default = node.get_subscriptions_info_by_topic("/camera_info")[0].qos_profile
+    assert default.reliability is ReliabilityPolicy.BEST_EFFORT
+    node.close()
+
+
 def test_compressed_images_are_taken_from_their_topic(make_bench):
     bench = make_bench("-p", "image_transport:=compressed")
     bench.give_initialpose(pose(10.0))
