@@ -21,7 +21,7 @@ class AlignerConfig:
 
     levels: tuple[int, ...] = setting((), doc="Pyramid levels used, 0 = finest; empty: all.", ge=0)
     max_iterations: tuple[int, ...] = setting(
-        (20, 30), doc=f"Largest number of steps per level. {PER_LEVEL}", ge=0
+        (30, 50), doc=f"Largest number of steps per level. {PER_LEVEL}", ge=0
     )
     robust_scale: tuple[float, ...] = setting(
         (0.5,), doc=f"Residual beyond which a point counts less. {PER_LEVEL}", ge=1e-6
@@ -31,6 +31,13 @@ class AlignerConfig:
     )
     keep: tuple[int, ...] = setting(
         (1, 2, 4), doc=f"Hypotheses kept after a level, the best by cost. {PER_LEVEL}", ge=1
+    )
+    restart: bool = setting(
+        True,
+        doc="Let the initial poses start again at each level but the finest, beside the others.",
+    )
+    max_rows: int = setting(
+        8192, doc="Hypotheses times points at a level; many hypotheses use every m-th point.", ge=1
     )
     loss: LossConfig = section(  # noqa: RUF009 (a field)
         LossConfig, doc="Robust loss, the same at all levels."
@@ -66,6 +73,7 @@ class AlignerConfig:
             optimizer=LmConfig.reference(),
             damping=AdaptiveDamping(init=1e-2, up=1.0, down=1.0, smallest=0.0, use_gain=False),
             outside_residual=0.0,
+            restart=False,
         )
 
     def level_cost(self, level: int) -> CostConfig:

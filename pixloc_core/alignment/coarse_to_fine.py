@@ -1,5 +1,6 @@
 """Coarse-to-fine alignment of an image to map points, from one or many initial poses."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -22,6 +23,9 @@ from pixloc_core.shapes import Bool, Float, Int, Tensor
 # Two hypotheses are one if they differ by less than this mean motion of the points, in pixels of
 # the level: the better one stays.
 SAME_POSE_PX = 0.5
+
+# Not even very many hypotheses are compared by fewer points.
+FEWEST_POINTS = 128
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,8 @@ def align(
     """Find the poses from which the points look as the map remembers them.
 
     Every hypothesis is optimized at every level from coarse to fine; after each level only the
-    best ones are followed on. A level that fails for a hypothesis leaves its pose as it was.
+    best ones are followed on. A level that fails for a hypothesis leaves its pose as it was; one
+    that leads it astray is overtaken by its initial pose, which starts again at the next level.
 
     Args:
         pyramid: Features of the query; also of a batch of queries (training), then with a batch
@@ -124,18 +129,25 @@ def align(
     is_batch = pyramid[0].features.ndim > 3
     followed: _Followed | None = None
     for level in levels:
-        cost = _level_cost(pyramid, points, config, level)
+        again = config.restart and not is_batch and level not in (levels[0], levels[-1])
+        if followed is not None and again:
+            followed = _with_starts(followed, cam_from_map)
+        poses = cam_from_map if followed is None else followed.pose
+        step = 1 if is_batch else _point_step(len(poses), len(points), config.max_rows)
+        cost = _level_cost(pyramid, points, config, level, step)
         if trace is not None:
             trace.label = f"stride {pyramid[level].stride}"
         result = optimize(
             cost,
-            cam_from_map if followed is None else followed.pose,
+            poses,
             config.damping if damping is None else damping[level],
             config.optimizer,
             max_iterations=at_level(config.max_iterations, level),
             trace=trace,
         )
         followed = _merge(followed, cam_from_map, result, level)
+        if again:
+            followed = _better_half(followed, level)
         if not is_batch:
             followed = _prune(followed, level, at_level(config.keep, level))
     assert followed is not None
@@ -160,14 +172,26 @@ def _levels(
     return levels
 
 
+def _point_step(num_poses: int, num_points: int, max_rows: int) -> int:
+    """Every how many points one is used."""
+    wanted = math.ceil(num_poses * num_points / max_rows)
+    return max(1, min(wanted, num_points // FEWEST_POINTS))
+
+
 def _level_cost(
-    pyramid: FeaturePyramid, points: PointFeatures, config: AlignerConfig, level: int
+    pyramid: FeaturePyramid,
+    points: PointFeatures,
+    config: AlignerConfig,
+    level: int,
+    step: int = 1,
 ) -> FeatureMetricCost:
+    """Cost of every `step`-th point at a level."""
+    some = (..., slice(None, None, step))
     return FeatureMetricCost(
         pyramid[level],
-        points.points_map,
-        points.descriptors[level],
-        points.confidences[level],
+        points.points_map[(*some, slice(None))],
+        points.descriptors[level][(*some, slice(None))],
+        points.confidences[level][some],
         config.level_loss(level),
         config.level_cost(level),
     )
@@ -195,6 +219,28 @@ def _merge(before: _Followed | None, initial: Pose, result: LmResult, level: int
         before.num_iterations + result.num_iterations,
         (*before.cost_per_level, new_cost),
     )
+
+
+def _with_starts(followed: _Followed, initial: Pose) -> _Followed:
+    """Twice the hypotheses: where they came to, and where each began."""
+    each = torch.arange(len(followed.hypothesis), device=initial.device)
+    twice = followed.select(torch.cat([each, each]))
+    again = torch.cat([each < 0, each >= 0])
+    starts = torch.cat([followed.pose.data, initial[followed.hypothesis].data])
+    return twice._replace(
+        pose=Pose(starts),
+        level=torch.where(again, -1, twice.level),
+        num_iterations=torch.where(again, 0, twice.num_iterations),
+        cost_per_level=tuple(torch.where(again, torch.nan, c) for c in twice.cost_per_level),
+    )
+
+
+def _better_half(followed: _Followed, level: int) -> _Followed:
+    """Of each hypothesis that ran twice, the run of lower cost; the first if they are equal."""
+    half = len(followed.hypothesis) // 2
+    cost = torch.where(followed.level == level, followed.equations.cost, torch.inf)
+    again = cost[half:] < cost[:half]
+    return followed.select(torch.arange(half, device=cost.device) + half * again)
 
 
 def _prune(followed: _Followed, level: int, keep: int) -> _Followed:

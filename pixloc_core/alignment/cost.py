@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import torch
 
-from pixloc_core.alignment.moments import residual_moments
+from pixloc_core.alignment.moments import Moments, residual_moments
 from pixloc_core.errors import ShapeError
 from pixloc_core.features.pyramid import FeatureLevel
 from pixloc_core.geometry import Pose
@@ -54,14 +54,24 @@ class PointResiduals:
 
 
 class _Terms(NamedTuple):
-    """The share of each point; `J` is of the pixels by xi, the moments are zero if not valid."""
+    """The share of each point; zero moments where not valid.
+
+    Points are the last dimension: small last dimensions are several times slower.
+
+    Attributes:
+        points_px: Pixels of the level.
+        valid: Points that count.
+        J: Derivative of the pixels by xi.
+        moments: In float64.
+        confidence: Product of both confidences, 0 where not valid.
+        loss: Robust loss.
+        weight: Robust weight times confidence.
+    """
 
     points_px: Float[Tensor, "*b n 2"]
     valid: Bool[Tensor, "*b n"]
-    J: Float[Tensor, "*b n 2 6"]
-    squared: Float[Tensor, "*b n"]
-    gradient: Float[Tensor, "*b n 2 1"]
-    tensor: Float[Tensor, "*b n 2 2"]
+    J: Float[Tensor, "*b 2 6 n"]
+    moments: Moments
     confidence: Float[Tensor, "*b n"]
     loss: Float[Tensor, "*b n"]
     weight: Float[Tensor, "*b n"]
@@ -115,61 +125,56 @@ class FeatureMetricCost:
     def linearize(self, pose: Pose) -> NormalEquations:
         """Cost and 6x6 system at poses `(*b)` (eq. 5.1, 5.2, 5.9)."""
         terms = self._terms(pose)
-        weight = (terms.confidence * terms.weight)[..., None, None]
-        J = terms.J.flatten(-3, -2)
-        # Column by column: matrix products of 2x2 blocks cost more than these four.
-        MJ = (
-            terms.tensor[..., :1] * terms.J[..., :1, :]
-            + terms.tensor[..., 1:] * terms.J[..., 1:, :]
-        )
-        H = J.mT @ (weight * MJ).flatten(-3, -2)
-        g = (J.mT @ (weight * terms.gradient).flatten(-3, -2))[..., 0]
+        _, xr, yr, xx, xy, yy, _ = terms.moments
+        J, weight = terms.J, terms.weight[..., None, None, :]
+        J_u, J_v = J[..., :1, :, :], J[..., 1:, :, :]
+        to_u, to_v = torch.stack((xx, xy), -2), torch.stack((xy, yy), -2)
+        tensor_J = weight * (to_u[..., None, :] * J_u + to_v[..., None, :] * J_v)
+        slope = weight * torch.stack((xr, yr), -2)[..., None, :]
+        seen_J = terms.valid.to(J.dtype)[..., None, None, :] * J
+        # One product for all three sums over the points and both pixel coordinates.
+        sums = (J @ torch.cat((tensor_J, slope, seen_J), -2).mT).sum(-3)
         num_valid = terms.valid.sum(-1)
-        seen = terms.valid.to(J.dtype)
-        motion = J.mT @ (terms.J * seen[..., None, None]).flatten(-3, -2)
-        motion = motion / num_valid.clamp(min=1)[..., None, None]
+        motion = sums[..., 7:] / num_valid.clamp(min=1)[..., None, None]
         cost, normalizer = self._mean_cost(terms)
+        H, g = sums[..., :6], sums[..., 6]
         return NormalEquations(H, g, cost, num_valid, normalizer, motion)
 
     def points(self, pose: Pose) -> PointResiduals:
         """How each point fits at poses `(*b)`."""
         terms = self._terms(pose)
-        weight = terms.confidence * terms.weight
-        scores = (terms.J.mT @ terms.gradient)[..., 0] * weight[..., None]
-        residual = terms.squared.clamp(min=0).sqrt()
-        return PointResiduals(terms.points_px, residual, weight, terms.valid, scores)
+        slope = torch.stack((terms.moments.xr, terms.moments.yr), -2) * terms.weight[..., None, :]
+        return PointResiduals(
+            terms.points_px,
+            terms.moments.rr.sqrt(),
+            terms.weight,
+            terms.valid,
+            (terms.J * slope[..., None, :]).sum(-3).mT,
+        )
 
     def _terms(self, pose: Pose) -> _Terms:
         points_cam = pose * self._points
         points_px, J_px_cam, valid = self._camera.project_with_jacobian(points_cam)
-        valid = valid & self._is_inside(points_px)
-        level, config = self._level, self._config
-        moments = residual_moments(
-            level.features,
-            level.confidence,
+        sampled = residual_moments(
+            self._level.features,
+            self._level.confidence,
             points_px,
             self._descriptors,
-            mode=config.mode,
-            normalize=config.normalize,
+            mode=self._config.mode,
+            normalize=self._config.normalize,
         )
+        numbers = torch.stack(sampled).to(points_cam.dtype)
+        valid = valid & self._is_inside(points_px) & (self._confidences > 0)
         # A map with holes (NaN) loses the points that touch them, and no others.
-        size = moments.squared + moments.tensor.diagonal(dim1=-2, dim2=-1).sum(-1)
-        valid = valid & torch.isfinite(size + moments.confidence) & (self._confidences > 0)
-        squared = torch.where(valid, moments.squared, 0.0)
-        loss, weight, _ = self._loss(squared)
+        valid = valid & torch.isfinite(numbers.sum(0))
+        moments = Moments(*torch.where(valid, numbers, 0.0))
+        confidence = moments.confidence * self._confidences
+        loss, weight, _ = self._loss(moments.rr)
         # [I, -hat(p)] times a row j of the derivative by the point is (j, p x j).
-        J = torch.cat((J_px_cam, torch.linalg.cross(points_cam[..., None, :], J_px_cam)), -1)
-        return _Terms(
-            points_px,
-            valid,
-            J,
-            squared,
-            torch.where(valid[..., None, None], moments.gradient[..., None], 0.0),
-            torch.where(valid[..., None, None], moments.tensor, 0.0),
-            torch.where(valid, moments.confidence * self._confidences, 0.0),
-            loss,
-            weight,
-        )
+        by_point = J_px_cam.movedim(-3, -1)
+        by_turn = torch.linalg.cross(points_cam.mT[..., None, :, :], by_point, dim=-2)
+        J = torch.cat((by_point, by_turn), -2)
+        return _Terms(points_px, valid, J, moments, confidence, loss, confidence * weight)
 
     def _is_inside(self, points_px: Float[Tensor, "*b n 2"]) -> Bool[Tensor, "*b n"]:
         # The outer ring of the cubic kernel must lie in the map, too.

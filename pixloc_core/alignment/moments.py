@@ -13,20 +13,29 @@ import torch
 from pixloc_core.geometry.interpolation import Mode, make_stencil
 from pixloc_core.shapes import Float, Tensor
 
+# Numbers of one sampled tensor that still stay in the cache of a CPU core (1 MB).
+CACHED_NUMBERS = 2**18
+
 
 class Moments(NamedTuple):
-    """What a map says at points, reduced over its channels (eq. 5.10), in float64.
+    """What a map says at points, reduced over its channels (eq. 5.10).
 
     Attributes:
-        squared: `r.r`.
-        gradient: `G^T r`.
-        tensor: `G^T G`, the structure tensor.
+        rr: `r.r`, the squared residual.
+        xr: `x.r`.
+        yr: `y.r`.
+        xx: `x.x`; the last three are the structure tensor of the map.
+        xy: `x.y`.
+        yy: `y.y`.
         confidence: Confidence of the query at the points.
     """
 
-    squared: Float[Tensor, "*b n"]
-    gradient: Float[Tensor, "*b n 2"]
-    tensor: Float[Tensor, "*b n 2 2"]
+    rr: Float[Tensor, "*b n"]
+    xr: Float[Tensor, "*b n"]
+    yr: Float[Tensor, "*b n"]
+    xx: Float[Tensor, "*b n"]
+    xy: Float[Tensor, "*b n"]
+    yy: Float[Tensor, "*b n"]
     confidence: Float[Tensor, "*b n"]
 
 
@@ -50,20 +59,42 @@ def residual_moments(
         mode: Interpolation, see `geometry.interpolation`.
         normalize: Scale each sampled value to unit length, and its gradient with it.
     """
+    is_shared = features.ndim == 3 and points_px.ndim == 3
+    together = max(1, CACHED_NUMBERS // max(1, reference.numel())) if is_shared else len(points_px)
+    if together >= len(points_px):
+        return _sample_and_reduce(features, confidence, points_px, reference, mode, normalize)
+    # Many hypotheses: a few at a time, faster than through main memory.
+    parts = [
+        _sample_and_reduce(features, confidence, some_px, reference, mode, normalize)
+        for some_px in torch.split(points_px, together)
+    ]
+    return Moments(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
+
+
+def _sample_and_reduce(
+    features: Float[Tensor, "*m h w c"],
+    confidence: Float[Tensor, "*m h w"],
+    points_px: Float[Tensor, "*b n 2"],
+    reference: Float[Tensor, "*m n c"],
+    mode: Mode,
+    normalize: bool,
+) -> Moments:
     stencil = make_stencil(points_px, features, mode)
-    value, (x, y) = stencil.value(features), stencil.gradient(features)
+    value, slopes = stencil.value(features), stencil.gradient(features)
     if normalize:
         norm = value.norm(dim=-1, keepdim=True).clamp(min=1e-12)
-        value, x, y = value / norm, x / norm, y / norm
-        x, y = x - _dot(value, x)[..., None] * value, y - _dot(value, y)[..., None] * value
-    r = value - reference
-    xx, xy, yy = _dot(x, x), _dot(x, y), _dot(y, y)
-    tensor = torch.stack((xx, xy, xy, yy), -1).double()
+        value, slopes = value / norm, slopes / norm
+        slopes = slopes - _dot(value, slopes)[..., None] * value
+    r, (x, y) = value - reference, slopes
+    xr, yr = _dot(slopes, r)
     return Moments(
-        _dot(r, r).double(),
-        torch.stack((_dot(x, r), _dot(y, r)), -1).double(),
-        tensor.view(*xx.shape, 2, 2),
-        stencil.value(confidence[..., None])[..., 0].double(),
+        _dot(r, r),
+        xr,
+        yr,
+        _dot(x, x),
+        _dot(x, y),
+        _dot(y, y),
+        stencil.value(confidence[..., None])[..., 0],
     )
 
 

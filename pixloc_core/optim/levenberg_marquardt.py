@@ -53,6 +53,12 @@ class LmConfig:
     acceptance: str = setting(
         "decrease", doc="Which steps are taken.", choices=("decrease", "always")
     )
+    tolerated_rise: float = setting(
+        0.05,
+        doc="Acceptance 'decrease' also takes steps that raise the cost by this fraction of the "
+        "lowest one seen; the best pose is kept.",
+        ge=0.0,
+    )
     stopping: str = setting(
         "motion", doc="What ends the iteration.", choices=("motion", "step", "never")
     )
@@ -75,7 +81,9 @@ class LmConfig:
 
     def create_acceptance(self) -> Acceptance:
         """The policy that `acceptance` names."""
-        return AcceptAlways() if self.acceptance == "always" else AcceptDecrease(self.min_points)
+        if self.acceptance == "always":
+            return AcceptAlways()
+        return AcceptDecrease(self.min_points, self.tolerated_rise)
 
     def create_stopping(self, device: torch.device) -> Stopping:
         """The policy that `stopping` names."""
@@ -92,7 +100,7 @@ class LmResult:
     """Where the optimization of each batch element ended.
 
     Attributes:
-        pose: Best poses found (with the acceptance "always": the last ones).
+        pose: Poses of the lowest cost seen (with the acceptance "always": the last ones).
         equations: The system at `pose`, undamped.
         status: `LmStatus` per element, int8.
         num_iterations: Steps tried per element.
@@ -109,6 +117,8 @@ class LmResult:
 class _State(NamedTuple):
     pose: Pose
     equations: NormalEquations
+    best_pose: Pose
+    best: NormalEquations
     damping: Float[Tensor, "*b p"]
     failed: Bool[Tensor, "*b"]
     converged: Bool[Tensor, "*b"]
@@ -154,15 +164,15 @@ def optimize(
         tested = stopping.every > 0 and iteration % stopping.every == 0
         if tested and bool((state.converged | state.failed).all()):
             break
-    return LmResult(
-        state.pose, state.equations, _status(state, policies), state.num_iterations, initial_cost
-    )
+    status = _status(state, policies)
+    return LmResult(state.best_pose, state.best, status, state.num_iterations, initial_cost)
 
 
 def _start(cost: Cost, pose0: Pose, damping: Damping) -> _State:
     equations = cost.linearize(pose0)
     none = torch.zeros_like(equations.cost, dtype=torch.bool)
-    return _State(pose0, equations, damping.start(equations.g), none, none, none.int())
+    start = damping.start(equations.g)
+    return _State(pose0, equations, pose0, equations, start, none, none, none.int())
 
 
 def _step(state: _State, cost: Cost, policies: _Policies, trace: Trace | None) -> _State:
@@ -178,19 +188,31 @@ def _step(state: _State, cost: Cost, policies: _Policies, trace: Trace | None) -
     trial_pose = state.pose.retract(delta)
     trial = cost.linearize(trial_pose)
 
-    accepted = solved & policies.acceptance(current, trial)
+    accepted = solved & policies.acceptance(state.best, trial)
     predicted = current.predicted_decrease(delta)
     tiny = torch.finfo(predicted.dtype).tiny
     gain = (current.cost - trial.cost) / predicted.clamp(min=tiny)
     factors = policies.damping.update(state.damping, accepted, gain)
 
-    pose = Pose(torch.where(accepted[..., None], trial_pose.data, state.pose.data))
+    pose = _where(accepted, trial_pose, state.pose)
     equations = trial.where(accepted, current)
+    best_pose, best = pose, equations
+    if policies.acceptance.keeps_best:
+        better = accepted & (trial.cost < state.best.cost)
+        best_pose, best = (
+            _where(better, trial_pose, state.best_pose),
+            trial.where(better, state.best),
+        )
     small = solved & policies.stopping.is_small(current, delta)
     converged = small | (state.converged & ~active)
     if trace is not None:
         trace.record(current, state.damping, delta, accepted, pose=pose, cost=equations.cost)
-    return _State(pose, equations, factors, failed, converged, state.num_iterations + active)
+    iterations = state.num_iterations + active
+    return _State(pose, equations, best_pose, best, factors, failed, converged, iterations)
+
+
+def _where(mask: Bool[Tensor, "*b"], pose: Pose, other: Pose) -> Pose:
+    return Pose(torch.where(mask[..., None], pose.data, other.data))
 
 
 def _status(state: _State, policies: _Policies) -> Int[Tensor, "*b"]:

@@ -36,7 +36,7 @@ def solve_damped(
     diagonal = H.diagonal(dim1=-2, dim2=-1)
     least = torch.full_like(diagonal, REFERENCE_FLOOR) if floor is None else floor
     damped = H + torch.diag_embed(torch.maximum(diagonal * damping, least))
-    usable = torch.isfinite(damped).all(-1).all(-1) & torch.isfinite(g).all(-1)
+    usable = torch.isfinite(damped.sum((-2, -1)) + g.sum(-1))
     if active is not None:
         usable = usable & active
     identity = torch.eye(H.shape[-1], dtype=H.dtype, device=H.device)

@@ -50,8 +50,7 @@ class NormalEquations(NamedTuple):
 
     def is_finite(self) -> Bool[Tensor, "*b"]:
         """Where all numbers can be worked with."""
-        finite = torch.isfinite(self.H).all(-1).all(-1) & torch.isfinite(self.g).all(-1)
-        return finite & torch.isfinite(self.cost)
+        return torch.isfinite(self.H.sum((-2, -1)) + self.g.sum(-1) + self.cost)
 
     def where(self, mask: Bool[Tensor, "*b"], other: "NormalEquations") -> "NormalEquations":
         """These equations where the mask is set, those of `other` elsewhere."""

@@ -13,35 +13,55 @@ from pixloc_core.shapes import Bool, Float, Tensor
 
 
 class Acceptance(Protocol):
-    """Decides per element whether a step is taken."""
+    """Decides per element whether a step is taken.
 
-    def __call__(self, current: NormalEquations, trial: NormalEquations) -> Bool[Tensor, "*b"]:
-        """Where the trial pose replaces the current one."""
+    Attributes:
+        keeps_best: Whether the result is the best pose seen, rather than the last one.
+    """
+
+    @property
+    def keeps_best(self) -> bool:
+        """See the class."""
+        ...
+
+    def __call__(self, best: NormalEquations, trial: NormalEquations) -> Bool[Tensor, "*b"]:
+        """Where the trial pose replaces the current one, given the best pose seen."""
         ...
 
 
+@dataclass(frozen=True)
 class AcceptAlways:
     """Takes every step, as the reference does: smooth to differentiate, but free to diverge."""
 
-    def __call__(self, current: NormalEquations, trial: NormalEquations) -> Bool[Tensor, "*b"]:
+    keeps_best: bool = False
+
+    def __call__(self, best: NormalEquations, trial: NormalEquations) -> Bool[Tensor, "*b"]:
         """Everywhere."""
-        return torch.ones_like(current.cost, dtype=torch.bool)
+        return torch.ones_like(trial.cost, dtype=torch.bool)
 
 
 @dataclass(frozen=True)
 class AcceptDecrease:
-    """Takes a step where it lowers the mean robust cost: the current pose is the best one seen.
+    """Takes a step unless it raises the mean robust cost.
+
+    A small rise over the lowest cost seen is tolerated (non-monotone descent: Grippo,
+    Lampariello and Lucidi, 1986): central differences look farther than the cost does, and lead
+    out of shallow minima in which a strict descent stays. The result is the best pose seen.
 
     Attributes:
         min_points: A pose that sees fewer points is refused whatever its cost.
+        tolerated_rise: Fraction of the lowest cost.
+        keeps_best: See `Acceptance`.
     """
 
     min_points: int
+    tolerated_rise: float = 0.0
+    keeps_best: bool = True
 
-    def __call__(self, current: NormalEquations, trial: NormalEquations) -> Bool[Tensor, "*b"]:
-        """Where the cost falls; a cost that is not finite never does."""
+    def __call__(self, best: NormalEquations, trial: NormalEquations) -> Bool[Tensor, "*b"]:
+        """Where the cost stays low; one that is not finite never does."""
         enough = trial.num_valid >= self.min_points
-        return (trial.cost < current.cost) & enough & trial.is_finite()
+        return (trial.cost < best.cost * (1 + self.tolerated_rise)) & enough
 
 
 class Stopping(Protocol):

@@ -56,7 +56,7 @@ RUNS = {
     "classic_fixed": Run(
         damping=AdaptiveDamping(init=1e-2, use_gain=False),
         confidence=False,
-        policy=LmConfig(stopping="never"),
+        policy=LmConfig(stopping="never", tolerated_rise=0.0),
         max_iterations=11,
     ),
 }
