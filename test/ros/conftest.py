@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from toy_world import ToyWorld
+
+from pixloc_core.features.extractor import ExtractorConfig, create_extractor
+from pixloc_core.features.reference import build_feature_map
+from pixloc_core.map.colmap_format import from_colmap
 
 try:
     import rclpy
@@ -94,3 +99,19 @@ def spin(ros: Callable[..., None]) -> Iterator[Spinner]:
     spinner = Spinner()
     yield spinner
     spinner.stop()
+
+
+@pytest.fixture(scope="session")
+def world() -> ToyWorld:
+    """The toy room."""
+    return ToyWorld()
+
+
+@pytest.fixture(scope="session")
+def map_path(world: ToyWorld, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its feature map, with the training-free features."""
+    folder = tmp_path_factory.mktemp("room")
+    sfm, images = world.write(folder)
+    extractor = create_extractor(ExtractorConfig())
+    build_feature_map(from_colmap(sfm), images, extractor, folder / "map.h5")
+    return folder / "map.h5"

@@ -17,10 +17,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from toy_world import ToyWorld
 
-from pixloc_core.features.extractor import ExtractorConfig, create_extractor
-from pixloc_core.features.reference import build_feature_map
 from pixloc_core.geometry import Pose
-from pixloc_core.map.colmap_format import from_colmap
 from pixloc_ros.conversions import pose_from_message, pose_to_message, pose_to_transform
 from pixloc_ros.frames import TF_STATIC_QOS
 from pixloc_ros.image_conversions import array_to_image
@@ -32,20 +29,6 @@ BASE_FROM_CAM = Pose.from_Rt(
     torch.tensor([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]).double(),
     torch.tensor([0.3, 0.0, 0.0]).double(),
 )
-
-
-@pytest.fixture(scope="module")
-def world() -> ToyWorld:
-    return ToyWorld()
-
-
-@pytest.fixture(scope="module")
-def map_path(world: ToyWorld, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("room")
-    sfm, images = world.write(folder)
-    extractor = create_extractor(ExtractorConfig())
-    build_feature_map(from_colmap(sfm), images, extractor, folder / "map.h5")
-    return folder / "map.h5"
 
 
 class Camera:

@@ -74,15 +74,14 @@ def test_parameter_file_sets_values_of_node_and_core(ros, tmp_path):
     values = {
         "map": "a.h5",
         "tf_broadcast": False,
-        "localizer": {"max_hypotheses": 3, "aligner": {"levels": [1, 2], "pad": [2.0, 3.0]}},
+        "localizer": {"aligner": {"levels": [1, 2], "optimizer": {"min_points": 17}}},
     }
     file.write_text(yaml.safe_dump({"localizer": {"ros__parameters": values}}))
     ros("--params-file", str(file))
     _, config, core = declared()
     assert (config.map, config.tf_broadcast) == ("a.h5", False)
-    assert core.max_hypotheses == 3
     assert core.aligner.levels == (1, 2)
-    assert core.aligner.pad == (2.0, 3.0)
+    assert core.aligner.optimizer.min_points == 17
 
 
 def test_misspelt_parameter_is_found(ros):
@@ -100,7 +99,7 @@ def test_misspelt_parameter_is_found(ros):
             "image_transport:=theora",
             "image_transport is .theora., expected one of raw",
         ),
-        ("localizer.max_hypotheses:=0", "localizer.max_hypotheses.*out of range"),
+        ("localizer.aligner.optimizer.min_points:=0", "optimizer.min_points.*out of range"),
         ("localizer.aligner.pad:=[-1.0]", "pad is -1.0, expected at least 0"),
         ("odom_frame_id:=map", "odom_frame_id is 'map', expected another frame"),
         ("base_frame_id:=/base", "base_frame_id is '/base', expected a frame name without slash"),
