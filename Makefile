@@ -48,6 +48,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(STAMPS)/requirements: requirements.txt requirements-build.txt requirements-dev.txt | $(BIN)/python
+	@echo "installing what requirements*.txt name, 1.8 GB: some minutes, once"
 	$(PIP) install --quiet $(PIP_FLAGS) $(addprefix -r ,$^)
 	@mkdir -p $(@D) && touch $@
 
