@@ -84,7 +84,8 @@ def test_a_rejected_step_never_raises_the_cost(problem: Registration, truth: Pos
     trace = Trace()
     start = far_from(truth, 3.0)
     damping = AdaptiveDamping(init=1e-7, down=1.0, use_gain=False)
-    optimize(problem, start, damping, LmConfig(), max_iterations=30, trace=trace)
+    strict = LmConfig(tolerated_rise=0.0)
+    optimize(problem, start, damping, strict, max_iterations=30, trace=trace)
     accepted = torch.stack([step.accepted for step in trace.steps])
     cost = torch.stack([step.cost for step in trace.steps])
     assert (~accepted).any()
@@ -92,6 +93,35 @@ def test_a_rejected_step_never_raises_the_cost(problem: Registration, truth: Pos
     assert (cost.diff(dim=0) <= 0).all()
     before = torch.stack([step.equations.cost for step in trace.steps])
     assert (cost[~accepted] == before[~accepted]).all()
+
+
+def test_a_tolerated_rise_is_bounded_and_the_best_pose_is_returned(
+    problem: Registration, truth: Pose
+) -> None:
+    """A cost with ripples on it: some steps go up, none by more than was allowed."""
+
+    @dataclass
+    class Rippled:
+        """The cost goes up and down by four percent as the calls go on."""
+
+        calls: int = 0
+
+        def linearize(self, pose: Pose) -> NormalEquations:
+            self.calls += 1
+            equations = problem.linearize(pose)
+            return equations._replace(cost=(equations.cost + 1) * (1 + 0.04 * (self.calls % 2)))
+
+    trace = Trace()
+    config = LmConfig(tolerated_rise=0.05, motion_px=0.0)
+    result = optimize(
+        Rippled(), far_from(truth), AdaptiveDamping(), config, max_iterations=12, trace=trace
+    )
+    first = trace.steps[0].equations.cost[None]
+    cost = torch.cat((first, torch.stack([step.cost for step in trace.steps])))
+    assert (cost.diff(dim=0) > 0).any()
+    lowest = cost.cummin(dim=0).values
+    assert (cost[1:] <= lowest[:-1] * 1.05).all()
+    torch.testing.assert_close(result.equations.cost, lowest[-1])
 
 
 def test_elements_stop_one_by_one_and_do_not_depend_on_each_other(truth: Pose) -> None:

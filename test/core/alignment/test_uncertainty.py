@@ -1,0 +1,106 @@
+"""Covariance of the pose: against repeated experiments, and where there is none."""
+
+import pytest
+import torch
+from synthetic import make_scene
+
+from pixloc_core.alignment.cost import CostConfig, FeatureMetricCost
+from pixloc_core.alignment.uncertainty import pose_covariance
+from pixloc_core.features.pyramid import FeatureLevel
+from pixloc_core.geometry import Pose
+from pixloc_core.optim.damping import AdaptiveDamping
+from pixloc_core.optim.levenberg_marquardt import LmConfig, optimize
+from pixloc_core.optim.robust import CauchyLoss, RobustLoss, SquaredLoss
+
+NUM_RUNS = 120
+LEVEL = 1
+
+
+@pytest.mark.parametrize(
+    ("loss", "noise", "outliers"),
+    [(SquaredLoss(), 0.05, 0.0), (CauchyLoss(0.5), 0.05, 0.0), (CauchyLoss(0.2), 0.05, 0.3)],
+    ids=["squared", "robust", "robust with outliers"],
+)
+def test_covariance_is_that_of_repeated_experiments(
+    loss: RobustLoss, noise: float, outliers: float
+) -> None:
+    """The same scene with fresh noise in each run: the errors spread as is said."""
+    scene = make_scene(num_points=150)
+    generator = torch.Generator().manual_seed(5)
+
+    def repeat(x: torch.Tensor) -> torch.Tensor:
+        return x.expand(NUM_RUNS, *x.shape).contiguous()
+
+    level, seen = scene.pyramid[LEVEL], repeat(scene.points.descriptors[LEVEL])
+    random = torch.nn.functional.normalize(torch.randn(seen.shape, generator=generator), dim=-1)
+    is_outlier = torch.rand(*seen.shape[:2], 1, generator=generator) < outliers
+    seen = seen + noise * torch.randn(seen.shape, generator=generator)
+    cost = FeatureMetricCost(
+        FeatureLevel(
+            repeat(level.features),
+            repeat(level.confidence),
+            torch.stack([level.camera] * NUM_RUNS),
+            level.stride,
+        ),
+        repeat(scene.points.points_map),
+        torch.where(is_outlier, random, seen),
+        repeat(scene.points.confidences[LEVEL]),
+        loss,
+        CostConfig(),
+    )
+    truth = Pose(repeat(scene.cam_from_map.data))
+    result = optimize(cost, truth, AdaptiveDamping(init=1e-4), LmConfig(motion_px=1e-3))
+    error = (result.pose @ truth.inv()).log()
+    covariance = pose_covariance(result.equations.H, cost.points(result.pose).scores)
+    assert covariance.determined.all()
+
+    spread = error.square().mean(0).sqrt()
+    said = covariance.matrix.diagonal(dim1=-2, dim2=-1).mean(0).sqrt()
+    assert ((spread / said > 0.7) & (spread / said < 1.3)).all()
+    # Six degrees of freedom: the mean of the squared normalized error is six.
+    normalized = torch.linalg.solve(covariance.matrix, error[..., None])[..., 0]
+    assert 4.0 < (normalized * error).sum(-1).mean().item() < 8.5
+
+
+def random_problem(count: int = 40) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    J = torch.randn(count, 6, generator=generator, dtype=torch.float64)
+    residual = torch.randn(count, 1, generator=generator, dtype=torch.float64)
+    return J.mT @ J, J * residual
+
+
+def test_covariance_changes_with_the_units_as_it_must() -> None:
+    H, scores = random_problem()
+    unit = torch.logspace(-3, 3, 6, dtype=torch.float64)
+    plain = pose_covariance(H, scores).matrix
+    # Parameters in other units: the Jacobian is divided by what they are multiplied with.
+    scaled = pose_covariance(H / unit / unit[:, None], scores / unit)
+    assert bool(scaled.determined)
+    torch.testing.assert_close(scaled.matrix, plain * unit * unit[:, None])
+
+
+def test_points_that_do_not_count_change_nothing() -> None:
+    H, scores = random_problem()
+    padded = torch.cat((scores, torch.zeros(10, 6, dtype=torch.float64)))
+    torch.testing.assert_close(
+        pose_covariance(H, padded).matrix, pose_covariance(H, scores).matrix
+    )
+
+
+def test_each_element_without_a_determined_pose_is_flagged() -> None:
+    """A missing direction, nothing at all, NaN, and as few points as parameters."""
+    H, scores = random_problem()
+    blind = scores.clone()
+    blind[:, 2] = 0
+    blind_H = H.clone()
+    blind_H[2], blind_H[:, 2] = 0, 0
+    few = torch.zeros_like(scores)
+    few[:6] = scores[:6]
+    batch_H = torch.stack((H, blind_H, torch.zeros_like(H), torch.full_like(H, torch.nan), H))
+    batch = torch.stack((scores, blind, torch.zeros_like(scores), scores, few))
+    covariance = pose_covariance(batch_H, batch)
+    assert covariance.determined.tolist() == [True, False, False, False, False]
+    assert torch.isfinite(covariance.matrix[0]).all()
+    assert covariance.matrix[1:].diagonal(dim1=-2, dim2=-1).isinf().all()
+    assert not covariance.matrix.isnan().any()
+    torch.testing.assert_close(covariance.matrix[0], pose_covariance(H, scores).matrix)
