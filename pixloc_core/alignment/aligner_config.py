@@ -24,17 +24,20 @@ class AlignerConfig:
         (30, 50), doc=f"Largest number of steps per level. {PER_LEVEL}", ge=0
     )
     robust_scale: tuple[float, ...] = setting(
-        (0.5,), doc=f"Residual beyond which a point counts less. {PER_LEVEL}", ge=1e-6
+        (0.15, 0.3, 0.5), doc=f"Residual beyond which a point counts less. {PER_LEVEL}", ge=1e-6
     )
     pad: tuple[float, ...] = setting(
         (1.0,), doc=f"Border where points are not used. {PER_LEVEL}", unit="px of the map", ge=0.0
     )
     keep: tuple[int, ...] = setting(
-        (1, 2, 4), doc=f"Hypotheses kept after a level, the best by cost. {PER_LEVEL}", ge=1
+        (1, 2, 4, 4, 8), doc=f"Hypotheses kept after a level, the best by cost. {PER_LEVEL}", ge=1
     )
     restart: bool = setting(
         True,
         doc="Let the initial poses start again at each level but the finest, beside the others.",
+    )
+    num_points: tuple[int, ...] = setting(
+        (2000, 800), doc=f"Points used per level, the most useful ones. {PER_LEVEL}", ge=10
     )
     max_rows: int = setting(
         8192, doc="Hypotheses times points at a level; many hypotheses use every m-th point.", ge=1
@@ -73,6 +76,7 @@ class AlignerConfig:
             optimizer=LmConfig.reference(),
             damping=AdaptiveDamping(init=1e-2, up=1.0, down=1.0, smallest=0.0, use_gain=False),
             outside_residual=0.0,
+            num_points=(1_000_000,),
             restart=False,
         )
 

@@ -24,6 +24,9 @@ from pixloc_core.shapes import Bool, Float, Int, Tensor
 # the level: the better one stays.
 SAME_POSE_PX = 0.5
 
+# Two runs that end in the same minimum differ by less than this part of their cost.
+SAME_COST = 1e-3
+
 # Not even very many hypotheses are compared by fewer points.
 FEWEST_POINTS = 128
 
@@ -133,8 +136,8 @@ def align(
         if followed is not None and again:
             followed = _with_starts(followed, cam_from_map)
         poses = cam_from_map if followed is None else followed.pose
-        step = 1 if is_batch else _point_step(len(poses), len(points), config.max_rows)
-        cost = _level_cost(pyramid, points, config, level, step)
+        some = slice(None) if is_batch else _some_points(len(poses), len(points), config, level)
+        cost = _level_cost(pyramid, points, config, level, some)
         if trace is not None:
             trace.label = f"stride {pyramid[level].stride}"
         result = optimize(
@@ -172,26 +175,22 @@ def _levels(
     return levels
 
 
-def _point_step(num_poses: int, num_points: int, max_rows: int) -> int:
-    """Every how many points one is used."""
-    wanted = math.ceil(num_poses * num_points / max_rows)
-    return max(1, min(wanted, num_points // FEWEST_POINTS))
+def _some_points(num_poses: int, num_points: int, config: AlignerConfig, level: int) -> slice:
+    """The points used at a level: the first ones, or every m-th of them for many poses."""
+    count = min(num_points, at_level(config.num_points, level))
+    wanted = math.ceil(num_poses * count / config.max_rows)
+    return slice(0, count, max(1, min(wanted, count // FEWEST_POINTS)))
 
 
 def _level_cost(
-    pyramid: FeaturePyramid,
-    points: PointFeatures,
-    config: AlignerConfig,
-    level: int,
-    step: int = 1,
+    pyramid: FeaturePyramid, points: PointFeatures, config: AlignerConfig, level: int, some: slice
 ) -> FeatureMetricCost:
-    """Cost of every `step`-th point at a level."""
-    some = (..., slice(None, None, step))
+    """Cost of some of the points at a level."""
     return FeatureMetricCost(
         pyramid[level],
-        points.points_map[(*some, slice(None))],
-        points.descriptors[level][(*some, slice(None))],
-        points.confidences[level][some],
+        points.points_map[..., some, :],
+        points.descriptors[level][..., some, :],
+        points.confidences[level][..., some],
         config.level_loss(level),
         config.level_cost(level),
     )
@@ -236,10 +235,10 @@ def _with_starts(followed: _Followed, initial: Pose) -> _Followed:
 
 
 def _better_half(followed: _Followed, level: int) -> _Followed:
-    """Of each hypothesis that ran twice, the run of lower cost; the first if they are equal."""
+    """Of each hypothesis that ran twice, the run of lower cost; the first if they are alike."""
     half = len(followed.hypothesis) // 2
     cost = torch.where(followed.level == level, followed.equations.cost, torch.inf)
-    again = cost[half:] < cost[:half]
+    again = cost[half:] < (1 - SAME_COST) * cost[:half]
     return followed.select(torch.arange(half, device=cost.device) + half * again)
 
 
@@ -275,7 +274,8 @@ def _finish(
     finest = min(config.levels, default=0)
     level = finest if is_batch else max(int(followed.level[0]), finest)
     pose = followed.pose if followed.pose.requires_grad else followed.pose.normalized()
-    residuals = _level_cost(pyramid, points, config, level).points(pose[best])
+    cost = _level_cost(pyramid, points, config, level, slice(None))
+    residuals = cost.points(pose[best])
     return AlignmentResult(
         cam_from_map=pose,
         hypothesis=followed.hypothesis,
@@ -286,5 +286,5 @@ def _finish(
         num_iterations=followed.num_iterations,
         points_level=level,
         points=residuals,
-        covariance=pose_covariance(followed.equations.H[best], residuals.scores),
+        covariance=pose_covariance(cost.linearize(pose[best]).H, residuals.scores),
     )

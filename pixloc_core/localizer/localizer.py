@@ -17,6 +17,7 @@ from pixloc_core.features.extractor import Extractor, SteerableExtractor, create
 from pixloc_core.features.pyramid import FeaturePyramid
 from pixloc_core.features.reference import Aggregation, PointFeatures, Turn, gather_points
 from pixloc_core.geometry import Camera, Pose
+from pixloc_core.localizer.hypotheses import FanConfig, fan_out
 from pixloc_core.localizer.prior import Prior
 from pixloc_core.localizer.result import Localization, LocalizationStatus, Timings
 from pixloc_core.localizer.verification import Verdict, VerificationConfig, has_pose, verify
@@ -43,8 +44,11 @@ class LocalizerConfig:
         doc="Descriptor of a point: that of its best viewed observation, or the mean of several.",
         choices=("single", "mean"),
     )
-    max_hypotheses: int = setting(
+    max_priors: int = setting(
         8, doc="Poses of the prior, or of its references, that are tried together.", ge=1
+    )
+    fan: FanConfig = section(  # noqa: RUF009 (a field)
+        FanConfig, doc="Hypotheses around a pose from which the fine levels alone found nothing."
     )
     near_levels: tuple[int, ...] = setting(
         (0, 1, 2),
@@ -151,9 +155,9 @@ class Localizer:
         """Find the camera in the map.
 
         A single pose is first tried at the fine levels alone, which do for a near prior. Otherwise
-        all poses of the prior, or those of its references, are followed together from the coarsest
-        level on; where the pose found is far from the prior, references and points are chosen
-        anew from there, and the fine levels are repeated.
+        all poses of the prior, or those of its references, and poses turned to the sides of them
+        are followed together from the coarsest level on; where the pose found is far from the
+        prior, references and points are chosen anew from there, and the fine levels are repeated.
 
         Args:
             image: Image (h, w, 3) RGB or (h, w) grey, uint8.
@@ -193,8 +197,9 @@ class Localizer:
             attempt = self._attempt(query, start, *found, near)
             if attempt.localized:
                 return attempt
-        attempt = self._attempt(query, start, *found, full)
-        if not self._moved_far(attempt, start, query.camera):
+        fanned = fan_out(start, query.camera, self._config.fan)
+        attempt = self._attempt(query, fanned, *found, full)
+        if not self._moved_far(attempt, fanned, query.camera):
             return attempt
         # The references of the prior are no better than the prior: ask again from here.
         closer = attempt.result.cam_from_map[:1].cpu()
@@ -218,7 +223,7 @@ class Localizer:
             poses = sparse.to_local(prior.cam_from_map.cpu())
         else:
             poses = sparse.cam_from_map[torch.tensor(references)]
-        return poses[: self._config.max_hypotheses]
+        return poses[: self._config.max_priors]
 
     def _points(
         self, query: _Query, start: Pose, references: list[int]

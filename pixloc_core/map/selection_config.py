@@ -12,9 +12,9 @@ class SelectionConfig:
     """Which references and points to use."""
 
     num_references: int = setting(5, doc="Map images used at most.", ge=1)
-    num_points: int = setting(1200, doc="Map points used at most.", ge=10)
+    num_points: int = setting(2000, doc="Map points used at most.", ge=10)
     observations_per_point: int = setting(
-        3, doc="Observations that may describe one point, the best viewed ones.", ge=1
+        8, doc="Observations that may describe one point, the best viewed ones.", ge=1
     )
     margin: float = setting(
         0.1,
@@ -26,7 +26,7 @@ class SelectionConfig:
         16, doc="Cells along the longer side of the image, over which points are spread.", ge=1
     )
     min_track_length: int = setting(
-        3, doc="Images that must have seen a point; fewer fix its depth badly.", ge=1
+        2, doc="Images that must have seen a point; fewer fix its depth badly.", ge=1
     )
     max_point_error: float = setting(
         4.0, doc="Largest mean reprojection error of a point.", unit="px", ge=0.0

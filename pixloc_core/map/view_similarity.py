@@ -17,14 +17,14 @@ class SimilarityConfig:
     """What change of view descriptors bear."""
 
     angle_deg: float = setting(
-        25.0, doc="Change of viewing direction that makes a view count 1/e.", unit="deg", ge=1.0
+        8.0, doc="Change of viewing direction that makes a view count 1/e.", unit="deg", ge=1.0
     )
     max_angle_deg: float = setting(
         60.0, doc="Change of viewing direction beyond which a view is useless.", unit="deg",
         ge=1.0, le=180.0,
     )  # fmt: skip
     scale_ratio: float = setting(
-        2.5, doc="Ratio of pixel sizes on the surface that makes a view count 1/e.", ge=1.01
+        1.2, doc="Ratio of pixel sizes on the surface that makes a view count 1/e.", ge=1.01
     )
     max_scale_ratio: float = setting(
         5.0, doc="Ratio of pixel sizes on the surface beyond which a view is useless.", ge=1.01
