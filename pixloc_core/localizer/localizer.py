@@ -194,17 +194,21 @@ class Localizer:
             return None
         near, full = self._near, self._config.aligner
         if near is not None and len(start) == 1:
-            attempt = self._attempt(query, start, *found, near)
+            limits = self._config.verification
+            attempt = self._attempt(query, start, found, (limits, near))
             if attempt.localized:
                 return attempt
         fanned = fan_out(start, query.camera, self._config.fan)
-        attempt = self._attempt(query, fanned, *found, full)
+        limits = self._config.verification.after_search()
+        attempt = self._attempt(query, fanned, found, (limits, full))
         if not self._moved_far(attempt, fanned, query.camera):
             return attempt
         # The references of the prior are no better than the prior: ask again from here.
         closer = attempt.result.cam_from_map[:1].cpu()
         found = self._points(query, closer, [])
-        again = None if found is None else self._attempt(query, closer, *found, near or full)
+        again = (
+            None if found is None else self._attempt(query, closer, found, (limits, near or full))
+        )
         return again if again is not None and again.localized else attempt
 
     def _near_aligner(self) -> AlignerConfig | None:
@@ -253,15 +257,14 @@ class Localizer:
         self,
         query: _Query,
         start: Pose,
-        references: list[int],
-        points: PointFeatures,
-        aligner: AlignerConfig,
+        found: tuple[list[int], PointFeatures],
+        configs: tuple[VerificationConfig, AlignerConfig],
     ) -> _Attempt:
         """Align and judge."""
         pyramid, watch = query.pyramid, query.watch
+        (references, points), (_, aligner) = found, configs
         start = start.to(points.points_map.device)
         result = watch.time("align_ms", lambda: align(pyramid, points, start, aligner))
-        configs = (self._config.verification, aligner)
         verdict = watch.time(
             "verify_ms", lambda: verify(pyramid, points, result, query.camera, configs)
         )

@@ -1,6 +1,6 @@
 """Whether a pose can be believed: do the points look, at that pose, as the map remembers them?"""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pixloc_core.alignment.aligner_config import AlignerConfig
 from pixloc_core.alignment.coarse_to_fine import AlignmentResult
@@ -33,8 +33,19 @@ class VerificationConfig:
         0.32, doc="Smallest share of points that agree with the image.", ge=0.0, le=1.0
     )
 
+    min_search_score: float = setting(
+        0.45,
+        doc="The same after a search: of many hypotheses one agrees with more points by chance.",
+        ge=0.0,
+        le=1.0,
+    )
+
     def __post_init__(self) -> None:
         check(self)
+
+    def after_search(self) -> "VerificationConfig":
+        """The limits for the best of many hypotheses."""
+        return replace(self, min_score=max(self.min_score, self.min_search_score))
 
 
 @dataclass(frozen=True)
