@@ -95,7 +95,7 @@ def main() -> int:
     out = args.out or (
         REPOSITORY / "benchmarks/results.md" if complete else args.work / "table.md"
     )
-    write_section(out, "image_sets", _document(table, missed, config, seconds))
+    write_section(out, "image_sets", _document(table, missed, args, seconds))
     (args.work / "rows.json").write_text(json.dumps([asdict(row) for row in rows], indent=1))
     print(f"table: {out}\npictures: {args.work}")
     return 1 if missed else 0
@@ -232,13 +232,13 @@ def _missed(rows: list[Row]) -> list[str]:
     return lines
 
 
-def _document(table: str, missed: list[str], config: RunConfig, seconds: float) -> str:
+def _document(table: str, missed: list[str], args: argparse.Namespace, seconds: float) -> str:
+    command = " ".join(["python -m benchmarks.image_sets", *args.settings])
     verdict = "\n".join(f"- {line}" for line in missed) or "Every target is met."
     return f"""## Real image sets
 
-`python -m benchmarks.image_sets` on {os.cpu_count()} cores of {platform.machine()}, PyTorch \
-{torch.__version__} with {torch.get_num_threads()} threads, extractor `{config.extractor.kind}`: \
-{math.ceil(seconds / 60)} min.
+`{command}` on {os.cpu_count()} cores of {platform.machine()}, PyTorch {torch.__version__} \
+with {torch.get_num_threads()} threads: {math.ceil(seconds / 60)} min.
 
 Success: median displacement of the visible map points under 3 px at a width of 1024 px, among all
 queries. Wrong: answered with a pose that is no success. Median px: over the successes; the same

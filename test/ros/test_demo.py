@@ -7,6 +7,7 @@ import pytest
 import torch
 from toy_drive import ToyDrive, make_drive
 
+from pixloc_core.alignment.aligner_config import AlignerConfig
 from pixloc_core.errors import FormatError
 from pixloc_core.localizer.localizer import LocalizerConfig
 from pixloc_ros.demo import main, node_parameters
@@ -31,7 +32,7 @@ def test_the_demo_localizes_the_stream_and_leaves_a_report(
     assert code == (1 if "FAILED" in printed else 0)
     (availability,) = re.findall(r"availability +\| (\d+) %", printed)
     assert availability == "100", f"{printed}\n{log}"
-    (median_cm,) = re.findall(r"position error, median / 95 % \| ([\d.]+)", printed)
+    (median_cm,) = re.findall(r"position error, median / 95 % +\| ([\d.]+)", printed)
     assert float(median_cm) < 2
     page = (tmp_path / "report.html").read_text()
     assert page.count("<img") >= 3 + 2
@@ -87,4 +88,6 @@ def test_anything_else_than_an_initial_pose_is_refused(tmp_path: Path, text: str
 
 def test_only_settings_that_differ_go_to_the_node() -> None:
     assert node_parameters(LocalizerConfig()) == {}
-    assert node_parameters(LocalizerConfig(min_points=33)) == {"localizer.min_points": 33}
+    changed = LocalizerConfig(reselect_px=33.0, aligner=AlignerConfig(pad=(2.0, 1.0)))
+    expected = {"localizer.reselect_px": 33.0, "localizer.aligner.pad": [2.0, 1.0]}
+    assert node_parameters(changed) == expected
