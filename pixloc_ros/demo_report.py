@@ -22,12 +22,15 @@ from pixloc_core.visualization.overlay import (
     draw_confidence,
     draw_evidence,
     encode_picture,
+    tile_row,
+    write_picture,
 )
 from pixloc_core.visualization.plots import plot_errors, plot_latency, plot_trajectory, to_png
 from pixloc_core.visualization.report_page import Picture, Section, Verdict, render_page
 
 _NUM_OVERLAYS = 4
 _NUM_MISSED = 2
+_ROW_HEIGHT = 360
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class DemoReport:
 def write_report(
     folder: Path, report: DemoReport, bag: BagReader, layout: BagLayout, localizer: Localizer
 ) -> Path:
-    """Write `estimate.tum`, `truth.tum`, `images.csv` and `report.html`.
+    """Write `report.html`, `result.jpg`, `images.csv`, `estimate.tum` and `truth.tum`.
 
     Args:
         folder: Where to.
@@ -70,14 +73,19 @@ def write_report(
     _write_images(folder / "images.csv", report)
     sparse = localizer.sparse
     points = (sparse.points_map + sparse.origin).numpy()
+    trajectory = _plot(plot_trajectory(run, points), "Seen from above.")
+    overlays = _overlays(run, bag, layout, localizer)
+    confidence = _confidence_pictures(report.confidence, bag, layout)
     sections = [
-        Section("Trajectory", (_plot(plot_trajectory(run, points), "Seen from above."),)),
+        Section("Trajectory", (trajectory,)),
         Section("Errors", (_plot(plot_errors(run, report.summary, report.bar), _ERRORS),)),
         Section("Latency", (_plot(plot_latency(run), _LATENCY),)),
-        Section("Map points in the camera image", _overlays(run, bag, layout, localizer)),
-        Section("Confidence", _confidence_pictures(report.confidence, bag, layout)),
+        Section("Map points in the camera image", overlays),
+        Section("Confidence", confidence),
         Section("Images without a pose", _missed_pictures(run, bag, layout)),
     ]
+    row = [picture.content for picture in (*overlays[:1], *confidence[:1], trajectory)]
+    write_picture(str(folder / "result.jpg"), tile_row(row, _ROW_HEIGHT))
     page = folder / "report.html"
     title = f"Localization of the stream “{run.name}”"
     page.write_text(render_page(title, report.verdict, stream_rows(report.summary), sections))

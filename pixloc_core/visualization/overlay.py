@@ -1,5 +1,7 @@
 """Pictures of one query: map points on the image, and the confidence image."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -117,6 +119,16 @@ def encode_picture(picture: Image, *, quality: int = 88) -> bytes:
     bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
     _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
     return bytes(np.asarray(encoded, np.uint8).tobytes())
+
+
+def tile_row(encoded: Sequence[bytes], height: int) -> Image:
+    """PNG or JPEG files side by side, all brought to one height, as an RGB picture."""
+    tiles = []
+    for content in encoded:
+        picture = np.asarray(cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR))
+        width = round(picture.shape[1] * height / picture.shape[0])
+        tiles.append(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA))
+    return np.asarray(cv2.cvtColor(np.concatenate(tiles, axis=1), cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def _dimmed(image: Image) -> Image:

@@ -18,6 +18,7 @@ from pixloc_core.visualization.overlay import (
     draw_evidence,
     draw_localization,
     encode_picture,
+    tile_row,
     write_picture,
 )
 from pixloc_core.visualization.plots import plot_errors, plot_latency, plot_trajectory, to_png
@@ -78,6 +79,15 @@ def test_pictures_are_written_and_encoded_with_their_colours(tmp_path: Path) -> 
     decoded = cv2.imdecode(np.frombuffer(encode_picture(red), np.uint8), cv2.IMREAD_COLOR)
     assert decoded[8, 8, 2] > 200
     assert decoded[8, 8, 0] < 40
+
+
+def test_pictures_of_any_size_stand_side_by_side_in_their_order() -> None:
+    red, blue = np.zeros((20, 40, 3), np.uint8), np.zeros((30, 30, 3), np.uint8)
+    red[..., 0], blue[..., 2] = 255, 255
+    row = tile_row([encode_picture(red), encode_picture(blue)], 10)
+    assert row.shape == (10, 30, 3)
+    assert row[5, 5, 0] > 200
+    assert row[5, 25, 2] > 200
 
 
 @pytest.fixture(scope="module")
