@@ -26,7 +26,8 @@ LAYERS = [
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 ROS_MODULES = {"rclpy", "tf2_ros", "cv_bridge", "launch", "launch_ros"}
-ROS_MODULES |= {f"{name}_msgs" for name in ("sensor", "geometry", "nav", "std", "diagnostic", "tf2")}
+ROS_MODULES |= {f"{kind}_msgs" for kind in ("sensor", "geometry", "nav", "std", "diagnostic")}
+ROS_MODULES |= {"tf2_msgs"}
 
 
 def imported_modules(path: Path) -> set[str]:
@@ -111,6 +112,10 @@ after = (torch.is_grad_enabled(), torch.get_num_threads(), torch.initial_seed(),
 assert before == after, (before, after)
 """
     result = subprocess.run(
-        [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=False
+        [sys.executable, "-c", program],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert result.returncode == 0, result.stderr

@@ -7,11 +7,11 @@ from pathlib import Path
 import cv2
 import pytest
 import torch
+from toy_world import CAMERA, ToyWorld
 
 from pixloc_core.cli import main
 from pixloc_core.evaluation.pose_error import errors_by_name
 from pixloc_core.map.hloc_formats import read_poses, write_poses
-from toy_world import CAMERA, ToyWorld
 
 QUERIES = ("q/0.png", "q/1.png", "q/2.png")
 
