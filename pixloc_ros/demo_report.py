@@ -84,7 +84,7 @@ def write_report(
         Section("Confidence", confidence),
         Section("Images without a pose", _missed_pictures(run, bag, layout)),
     ]
-    row = [picture.content for picture in (*overlays[:1], *confidence[:1], trajectory)]
+    row = [picture.content for picture in (*overlays[1:2], *confidence[1:2], trajectory)]
     write_picture(str(folder / "result.jpg"), tile_row(row, _ROW_HEIGHT))
     page = folder / "report.html"
     title = f"Localization of the stream “{run.name}”"

@@ -10,6 +10,7 @@ from pixloc_core.localizer.result import Evidence, Localization
 
 Image = NDArray[np.uint8]
 _GOOD, _BAD = 0.0, 1.0
+_MEAN_BRIGHTNESS, _MAX_GAIN = 75.0, 3.0
 
 
 def draw_evidence(image: Image, evidence: Evidence, *, worst: float = 1.0) -> Image:
@@ -132,7 +133,8 @@ def tile_row(encoded: Sequence[bytes], height: int) -> Image:
 
 
 def _dimmed(image: Image) -> Image:
-    """Darker and half grey, so that dots stand out."""
+    """Half grey and of one mean brightness, by day and by night, so that dots stand out."""
     rgb = as_rgb(image)
     grey = cv2.cvtColor(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-    return np.asarray(cv2.addWeighted(rgb, 0.45, grey, 0.35, 0.0), np.uint8)
+    gain = min(_MEAN_BRIGHTNESS / max(float(grey.mean()), 1.0), _MAX_GAIN)
+    return np.asarray(cv2.addWeighted(rgb, 0.55 * gain, grey, 0.45 * gain, 0.0), np.uint8)
