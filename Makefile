@@ -37,7 +37,9 @@ lint: venv
 	$(BIN)/mypy
 
 bench: venv
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.lm_iteration --write
+	$(BIN)/python -m benchmarks.query_cost --write --threads 1
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.image_sets
 
 clean:
 	rm -rf $(VENV) build install log out
