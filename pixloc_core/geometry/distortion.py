@@ -23,18 +23,21 @@ _NEWTON_STEPS = 10
 
 
 class DistortionModel(Enum):
-    """Distortion models; the value lists their parameters in order."""
+    """Distortion models; the value lists their parameters in order.
 
-    NONE = ()
-    RADIAL = ("k1", "k2")
-    OPENCV = ("k1", "k2", "p1", "p2")
-    FULL_OPENCV = ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")
-    FISHEYE = ("k1", "k2", "k3", "k4")  # of the angle off the axis
+    They stand in one string: a member whose value is an empty tuple loses it in Python 3.11.2.
+    """
+
+    NONE = ""
+    RADIAL = "k1 k2"
+    OPENCV = "k1 k2 p1 p2"
+    FULL_OPENCV = "k1 k2 p1 p2 k3 k4 k5 k6"
+    FISHEYE = "theta: k1 k2 k3 k4"  # of the angle off the axis
 
     @property
     def num_params(self) -> int:
         """How many parameters the model has."""
-        return len(self.value)
+        return self.value.count("k") + self.value.count("p")
 
     def contains(self, other: "DistortionModel") -> bool:
         """Whether parameters of the other model, padded with zeros, are some of this model."""
