@@ -24,6 +24,8 @@ from pixloc_core.errors import PixlocError
 from pixloc_core.evaluation.stream import StreamRun
 from pixloc_core.geometry import Pose
 from pixloc_ros.conversions import ns_to_stamp, pose_to_message
+from pixloc_ros.diagnostics import STATUS_NAMES
+from pixloc_ros.interfaces import LocalizationStatus
 from pixloc_ros.node_process import NodeProcess
 from pixloc_ros.replay import ReplayConfig, Replayer
 from pixloc_ros.stream_recorder import StreamRecorder, StreamTopics
@@ -129,7 +131,7 @@ class ReplaySession:
     def restart_localizer(self) -> None:
         """Kill the node, as a power cut would, and start it again; then wait until it is ready."""
         self.localizer.kill()
-        self._is_working = False
+        self._is_working = self._has_failed = False
         self.localizer.start()
         self.wait_until_ready()
 
@@ -171,8 +173,14 @@ class ReplaySession:
         for entry in message.status:
             if entry.name.endswith("localization"):
                 self._said = entry.message
-                self._is_working = entry.level != DiagnosticStatus.ERROR
-                self._has_failed = not self._is_working and _OPENING not in entry.message
+                # An image that cannot be used says nothing about the map.
+                is_wrong = entry.level == DiagnosticStatus.ERROR
+                is_wrong &= not entry.message.startswith(
+                    STATUS_NAMES[LocalizationStatus.BAD_INPUT]
+                )
+                is_opening = _OPENING in entry.message
+                self._is_working = not is_wrong and not is_opening
+                self._has_failed = is_wrong and not is_opening
 
     def _note(self, message: RawMessage) -> None:
         if message.topic == self._plan.layout.image:
