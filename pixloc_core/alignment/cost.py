@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import torch
 
-from pixloc_core.alignment.moments import Moments, residual_moments
+from pixloc_core.alignment.moments import Moments, MomentSampler
 from pixloc_core.errors import ShapeError
 from pixloc_core.features.pyramid import FeatureLevel
 from pixloc_core.geometry import Pose
@@ -78,7 +78,7 @@ class _Terms(NamedTuple):
 
 
 class FeatureMetricCost:
-    """Robust, confidence-weighted difference of descriptors at projected points (eq. 5.9).
+    """Robust, confidence-weighted difference of descriptors at projected points (eq. 4.5, 4.6).
 
     One level without batch and points `(n, 3)` serve poses of any batch shape (hypotheses). A
     batch of levels needs points, descriptors and poses of the same batch (training).
@@ -115,6 +115,9 @@ class FeatureMetricCost:
         self._level = level
         self._points = points_map
         self._descriptors = descriptors
+        self._sample = MomentSampler(
+            level.features, level.confidence, mode=config.mode, normalize=config.normalize
+        )
         self._confidences = confidences.to(points_map.dtype)
         self._loss = loss
         self._config = config
@@ -123,7 +126,7 @@ class FeatureMetricCost:
             self._outside_cost = loss(points_map.new_tensor(config.outside_residual**2))[0]
 
     def linearize(self, pose: Pose) -> NormalEquations:
-        """Cost and 6x6 system at poses `(*b)` (eq. 5.1, 5.2, 5.9)."""
+        """Cost and 6x6 system at poses `(*b)` (eq. 4.6, 5.1, 5.2)."""
         terms = self._terms(pose)
         _, xr, yr, xx, xy, yy, _ = terms.moments
         J, weight = terms.J, terms.weight[..., None, None, :]
@@ -155,15 +158,7 @@ class FeatureMetricCost:
     def _terms(self, pose: Pose) -> _Terms:
         points_cam = pose * self._points
         points_px, J_px_cam, valid = self._camera.project_with_jacobian(points_cam)
-        sampled = residual_moments(
-            self._level.features,
-            self._level.confidence,
-            points_px,
-            self._descriptors,
-            mode=self._config.mode,
-            normalize=self._config.normalize,
-        )
-        numbers = torch.stack(sampled).to(points_cam.dtype)
+        numbers = torch.stack(self._sample(points_px, self._descriptors)).to(points_cam.dtype)
         valid = valid & self._is_inside(points_px) & (self._confidences > 0)
         # A map with holes (NaN) loses the points that touch them, and no others.
         valid = valid & torch.isfinite(numbers.sum(0))

@@ -279,9 +279,7 @@ def test_a_training_batch_gives_what_each_query_gives_alone() -> None:
     )
     starts = torch.stack([perturb(scene, 8.0, 1)[0] for scene in scenes])
     # One query alone may start again at finer levels; a training batch never does.
-    config = replace(
-        KEEP_ALL, optimizer=LmConfig.training(), max_iterations=(5,), restart=False
-    )
+    config = replace(KEEP_ALL, optimizer=LmConfig.training(), max_iterations=(5,), restart=False)
     damping = [ConstantDamping(0.1)] * 3
     together = align(FeaturePyramid(levels), points, starts, config, damping=damping)
     for i, scene in enumerate(scenes):
