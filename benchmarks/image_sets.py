@@ -80,9 +80,12 @@ def main() -> int:
     try:
         config = load(RunConfig, args.conf, args.settings)
         extractor = create_extractor(config.extractor)
-        rows = []
+        rows: list[Row] = []
         for image_set in _chosen(args):
-            rows += _run_set(image_set, extractor, config, args)
+            for row in _run_set(image_set, extractor, config, args):
+                rows.append(row)
+                # A run of many minutes that is stopped leaves what it has measured.
+                _write_rows(args.work / "rows.json", rows)
     except PixlocError as error:
         print(f"image_sets: {error}", file=sys.stderr)
         return 2
@@ -96,9 +99,13 @@ def main() -> int:
         REPOSITORY / "benchmarks/results.md" if complete else args.work / "table.md"
     )
     write_section(out, "image_sets", _document(table, missed, args, seconds))
-    (args.work / "rows.json").write_text(json.dumps([asdict(row) for row in rows], indent=1))
     print(f"table: {out}\npictures: {args.work}")
     return 1 if missed else 0
+
+
+def _write_rows(path: Path, rows: list[Row]) -> None:
+    records = [asdict(row) | {"ratio": row.ratio} for row in rows]
+    path.write_text(json.dumps(records, indent=1))
 
 
 def _arguments() -> argparse.Namespace:
@@ -130,7 +137,7 @@ def _chosen(args: argparse.Namespace) -> Iterator[ImageSet]:
 
 def _run_set(
     image_set: ImageSet, extractor: Extractor, config: RunConfig, args: argparse.Namespace
-) -> list[Row]:
+) -> Iterator[Row]:
     work: Path = args.work
     work.mkdir(parents=True, exist_ok=True)
     cache = work / f"{image_set.folder.name}_{extractor.fingerprint[:12]}.h5"
@@ -142,13 +149,12 @@ def _run_set(
 
         feature_map = open_or_build_map(cache, image_set.sfm, image_set.images, extractor, show)
     localizer = Localizer(feature_map, extractor, config.localizer)
-    rows = []
     for start in args.starts:
         queries = image_set.queries(start)
         queries = queries[:: max(1, len(queries) // args.limit)] if args.limit else queries
-        rows.append(_run_start(image_set, start, localizer, queries, work))
-        print(_table(rows[-1:]).splitlines()[-1])
-    return rows
+        row = _run_start(image_set, start, localizer, queries, work)
+        print(_table([row]).splitlines()[-1], flush=True)
+        yield row
 
 
 def _run_start(
