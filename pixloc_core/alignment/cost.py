@@ -125,6 +125,11 @@ class FeatureMetricCost:
         if config.outside_residual is not None:
             self._outside_cost = loss(points_map.new_tensor(config.outside_residual**2))[0]
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether one level serves all poses."""
+        return self._points.ndim == 2
+
     def linearize(self, pose: Pose) -> NormalEquations:
         """Cost and 6x6 system at poses `(*b)` (eq. 4.6, 5.1, 5.2)."""
         terms = self._terms(pose)

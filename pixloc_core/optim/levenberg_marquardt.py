@@ -1,5 +1,6 @@
 """The one Levenberg-Marquardt loop, for localization and training (docs/math.md, section 5)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
@@ -25,6 +26,9 @@ from pixloc_core.shapes import Bool, Float, Int, Tensor
 
 # Iterations between stop tests: on a CPU a look at the result costs nothing.
 TEST_EVERY_ON_CPU, TEST_EVERY_ON_DEVICE = 1, 5
+
+# Share of a batch still moving at which the rest of it is left behind.
+SHRINK_AT = 0.7
 
 
 class LmStatus(IntEnum):
@@ -124,6 +128,26 @@ class _State(NamedTuple):
     converged: Bool[Tensor, "*b"]
     num_iterations: Int[Tensor, "*b"]
 
+    def select(self, index: Int[Tensor, " s"]) -> "_State":
+        """Some elements of a batch."""
+        return self._map(self, lambda mine, _: mine[index])
+
+    def put(self, index: Int[Tensor, " s"], some: "_State") -> "_State":
+        """This batch with some elements replaced."""
+        return self._map(some, lambda mine, its: mine.index_copy(0, index, its))
+
+    def _map(self, other: "_State", function: Callable[[Tensor, Tensor], Tensor]) -> "_State":
+        def join(mine: NormalEquations, its: NormalEquations) -> NormalEquations:
+            return NormalEquations(*(function(*pair) for pair in zip(mine, its, strict=True)))
+
+        return _State(
+            Pose(function(self.pose.data, other.pose.data)),
+            join(self.equations, other.equations),
+            Pose(function(self.best_pose.data, other.best_pose.data)),
+            join(self.best, other.best),
+            *(function(*pair) for pair in zip(self[4:], other[4:], strict=True)),
+        )
+
 
 class _Policies(NamedTuple):
     damping: Damping
@@ -159,11 +183,24 @@ def optimize(
     policies = _Policies(damping, config.create_acceptance(), stopping, config.min_points)
     state = _start(cost, pose0, damping)
     initial_cost = state.equations.cost
+    # A trace has the whole batch at each step.
+    may_shrink = stopping.per_element and cost.is_shared and pose0.ndim == 1 and trace is None
+    everything, index = state, None
     for iteration in range(max_iterations):
         state = _step(state, cost, policies, trace)
-        tested = stopping.every > 0 and iteration % stopping.every == 0
-        if tested and bool((state.converged | state.failed).all()):
+        if stopping.every == 0 or iteration % stopping.every > 0:
+            continue
+        moving = ~(state.converged | state.failed)
+        num_moving = int(moving.sum())
+        if num_moving == 0:
             break
+        if may_shrink and num_moving <= SHRINK_AT * len(moving):
+            # Elements at rest cost as much as the others: go on without them.
+            everything = state if index is None else everything.put(index, state)
+            rest = moving.nonzero()[:, 0]
+            index = rest if index is None else index[rest]
+            state = state.select(rest)
+    state = state if index is None else everything.put(index, state)
     status = _status(state, policies)
     return LmResult(state.best_pose, state.best, status, state.num_iterations, initial_cost)
 

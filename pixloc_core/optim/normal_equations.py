@@ -62,7 +62,17 @@ class NormalEquations(NamedTuple):
 
 
 class Cost(Protocol):
-    """A least-squares problem in one pose per batch element."""
+    """A least-squares problem in one pose per batch element.
+
+    Attributes:
+        is_shared: Whether all elements have the same problem, from different poses: then any of
+            them may be left out.
+    """
+
+    @property
+    def is_shared(self) -> bool:
+        """See the class."""
+        ...
 
     def linearize(self, pose: Pose) -> NormalEquations:
         """Cost and normal equations at poses of any batch shape that the problem allows."""

@@ -21,14 +21,21 @@ class Registration:
         points: `(n, 3)`.
         target: `(n, 3)`, or one set per element.
         num_calls: How often it was linearized.
+        num_poses: Of how many poses, all calls together.
     """
 
     points: torch.Tensor
     target: torch.Tensor
     num_calls: int = field(default=0)
+    num_poses: int = field(default=0)
+
+    @property
+    def is_shared(self) -> bool:
+        return self.target.ndim == 2
 
     def linearize(self, pose: Pose) -> NormalEquations:
         self.num_calls += 1
+        self.num_poses += pose.shape.numel()
         moved = pose * self.points
         r = moved - self.target
         J = pose.J_transform(moved).flatten(-3, -2)
@@ -104,6 +111,7 @@ def test_a_tolerated_rise_is_bounded_and_the_best_pose_is_returned(
     class Rippled:
         """The cost goes up and down by four percent as the calls go on."""
 
+        is_shared: bool = False
         calls: int = 0
 
         def linearize(self, pose: Pose) -> NormalEquations:
@@ -141,6 +149,25 @@ def test_elements_stop_one_by_one_and_do_not_depend_on_each_other(truth: Pose) -
     assert (together.num_iterations[1:] > 2).all()
 
 
+def test_elements_at_rest_are_left_behind_where_all_share_a_problem(truth: Pose) -> None:
+    """Nearly all start at the truth: few poses are worked on, with the same result."""
+    points = draw(20, 3)
+    near = truth[0].reshape(1).expand(20).retract(1e-9 * draw(20, 6))
+    start = Pose(torch.cat((near.data, far_from(truth)[:1].data)))
+    target = truth[0] * points
+    shared = Registration(points, target)
+    one_each = Registration(points, target.expand(21, 20, 3))
+    config = LmConfig(motion_px=1e-6)
+    results = [optimize(p, start, AdaptiveDamping(), config) for p in (shared, one_each)]
+    assert shared.num_poses < 0.6 * one_each.num_poses
+    torch.testing.assert_close(results[0].pose.data, results[1].pose.data)
+    assert results[0].status.tolist() == results[1].status.tolist()
+    assert results[0].num_iterations.tolist() == results[1].num_iterations.tolist()
+    assert results[0].num_iterations[20] > 3
+    for mine, its in zip(results[0].equations, results[1].equations, strict=True):
+        torch.testing.assert_close(mine, its)
+
+
 def test_convergence_does_not_depend_on_the_unit_of_length(
     problem: Registration, truth: Pose
 ) -> None:
@@ -168,6 +195,7 @@ def test_a_cost_that_never_falls_leaves_the_pose_where_it_was(
     class Rising:
         """Its cost grows at each call, whatever the pose."""
 
+        is_shared: bool = False
         calls: int = 0
 
         def linearize(self, pose: Pose) -> NormalEquations:
@@ -185,6 +213,8 @@ def test_each_element_reports_what_went_wrong_with_it(problem: Registration, tru
     @dataclass
     class Broken:
         """Element 0 sees too few points, 1 holds NaN, 2 has no information, the others work."""
+
+        is_shared: bool = False
 
         def linearize(self, pose: Pose) -> NormalEquations:
             e = problem.linearize(pose)
@@ -213,6 +243,8 @@ def test_a_step_to_where_too_few_points_are_seen_is_refused(
     @dataclass
     class Blind:
         """Sees points only from the pose that it starts at, but promises a lower cost."""
+
+        is_shared: bool = False
 
         def linearize(self, pose: Pose) -> NormalEquations:
             e = problem.linearize(pose)
