@@ -24,13 +24,13 @@ class AlignerConfig:
         (30, 50), doc=f"Largest number of steps per level. {PER_LEVEL}", ge=0
     )
     robust_scale: tuple[float, ...] = setting(
-        (0.15, 0.3, 0.5), doc=f"Residual beyond which a point counts less. {PER_LEVEL}", ge=1e-6
+        (0.2, 0.3, 0.5), doc=f"Residual beyond which a point counts less. {PER_LEVEL}", ge=1e-6
     )
     pad: tuple[float, ...] = setting(
         (1.0,), doc=f"Border where points are not used. {PER_LEVEL}", unit="px of the map", ge=0.0
     )
     keep: tuple[int, ...] = setting(
-        (1, 2, 4, 4, 8), doc=f"Hypotheses kept after a level, the best by cost. {PER_LEVEL}", ge=1
+        (1, 4, 8, 8, 16), doc=f"Hypotheses kept after a level, the best by cost. {PER_LEVEL}", ge=1
     )
     restart: bool = setting(
         True,
