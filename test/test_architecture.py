@@ -20,7 +20,7 @@ LAYERS = [
     {"alignment"},
     {"localizer"},
     {"bags"},
-    {"evaluation"},
+    {"evaluation", "training"},
     {"visualization"},
     {"cli", "__main__"},
 ]

@@ -1,0 +1,1 @@
+"""Training of features through the optimizer that uses them."""
