@@ -27,6 +27,7 @@ from pixloc_core.alignment.aligner_config import AlignerConfig
 from pixloc_core.alignment.coarse_to_fine import AlignmentResult, align
 from pixloc_core.errors import PixlocError
 from pixloc_core.features.encoders import ENCODERS
+from pixloc_core.features.network_extractor import NetworkExtractor, NetworkExtractorConfig
 from pixloc_core.features.preprocessing import Image, load_image
 from pixloc_core.features.reference import (
     PointFeatures,
@@ -35,7 +36,6 @@ from pixloc_core.features.reference import (
     gather_points,
 )
 from pixloc_core.features.unet import UNet, UNetConfig
-from pixloc_core.features.unet_extractor import UNetExtractor, UNetExtractorConfig
 from pixloc_core.features.weights import Weights
 from pixloc_core.geometry import Camera, Pose
 from pixloc_core.map.colmap_format import from_colmap
@@ -120,7 +120,7 @@ class Answer:
 
 
 def localize(
-    task: Task, extractor: UNetExtractor, read_points: Callable[[Selection], PointFeatures]
+    task: Task, extractor: NetworkExtractor, read_points: Callable[[Selection], PointFeatures]
 ) -> Answer:
     """Localize the query once."""
     cpu_start = time.process_time()
@@ -139,7 +139,7 @@ def localize(
     return Answer(seconds, time.process_time() - cpu_start, result)
 
 
-def compare(task: Task, extractor: UNetExtractor, repetitions: int) -> dict[str, Any]:
+def compare(task: Task, extractor: NetworkExtractor, repetitions: int) -> dict[str, Any]:
     """Run both ways in turns, after one unmeasured turn."""
     with tempfile.TemporaryDirectory() as folder:
         cached_map: FeatureMap = build_feature_map(
@@ -204,7 +204,7 @@ def format_table(result: dict[str, Any]) -> str:
     return "\n".join([head, "|---" * 7 + "|", *rows, "", note])
 
 
-def make_extractor(encoder: str, device: str) -> UNetExtractor:
+def make_extractor(encoder: str, device: str) -> NetworkExtractor:
     """A network with random weights that keep the variance of the image through all layers."""
     generator = torch.Generator().manual_seed(0)
     config = UNetConfig(encoder=encoder)
@@ -213,7 +213,7 @@ def make_extractor(encoder: str, device: str) -> UNetExtractor:
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, generator=generator)
     weights = Weights(config, network.state_dict())
-    return UNetExtractor(weights, UNetExtractorConfig(), device)
+    return NetworkExtractor(weights, NetworkExtractorConfig(), device)
 
 
 def main() -> int:

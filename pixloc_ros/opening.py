@@ -27,6 +27,7 @@ def open_localizer(config: NodeConfig, core_config: LocalizerConfig) -> Localize
     feature_map = FeatureMap.open(config.map)
     values: dict[str, Any] = {**feature_map.extractor_config, "device": config.device}
     if config.weights:
-        values |= {"kind": "unet", "unet": {**values.get("unet", {}), "weights": config.weights}}
+        settings = {**values.get("network", {}), "weights": config.weights}
+        values |= {"kind": "network", "network": settings}
     extractor = create_extractor(load(ExtractorConfig, **values))
     return Localizer(feature_map, extractor, core_config)

@@ -24,7 +24,9 @@ def add_parser(subparsers: "Subparsers") -> None:
     build.add_argument("--sfm", type=Path, required=True, help="folder of the COLMAP model")
     build.add_argument("--images", type=Path, required=True, help="folder of the map images")
     build.add_argument("--out", type=Path, required=True, help="feature map to write (.h5)")
-    build.add_argument("--weights", help="weights of a U-Net; without it, training-free features")
+    build.add_argument(
+        "--weights", help="weights of a network; without it, training-free features"
+    )
     build.add_argument("--device", help="torch device: cpu (default), cuda, cuda:1")
     build.add_argument("--conf", type=Path, help="YAML file of settings")
     build.add_argument("--json", action="store_true", help="describe the result as JSON")
@@ -80,7 +82,10 @@ def _flags(args: argparse.Namespace) -> list[str]:
     """The settings that have a flag of their own."""
     flags = []
     if args.weights is not None:
-        flags += ["extractor.kind=unet", f"extractor.unet.weights={json.dumps(args.weights)}"]
+        flags += [
+            "extractor.kind=network",
+            f"extractor.network.weights={json.dumps(args.weights)}",
+        ]
     if args.device is not None:
         flags.append(f"extractor.device={json.dumps(args.device)}")
     return flags

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     """
     # PyTorch takes seconds to import: not for `pixloc --help`.
     from pixloc_core.features.checkpoint import read_official
-    from pixloc_core.features.weights import write_weights
+    from pixloc_core.features.weights import describe, write_weights
 
     if args.output.suffix != ".safetensors":
         raise CheckpointError(f"{args.output}: expected a name that ends in .safetensors")
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     damping = "learned damping" if weights.damping is not None else "no learned damping"
     trained_on = weights.provenance.trained_on or "unknown data"
     print(
-        f"{args.output}: {weights.config.encoder}, {parameters / 1e6:.1f} M parameters, "
+        f"{args.output}: {describe(weights.config)}, {parameters / 1e6:.1f} M parameters, "
         f"{damping}, trained on {trained_on}"
     )
     return 0

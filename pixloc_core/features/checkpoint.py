@@ -90,7 +90,7 @@ def read_official(path: str | Path, trained_on: str = "") -> Weights:
         strange = [name for name, value in tensors.items() if not torch.is_tensor(value)]
         if strange:
             raise CheckpointError(f"entry model.{strange[0]} is no tensor")
-        network, damping = split_tensors(tensors, len(config.output_scales))
+        network, damping = split_tensors(tensors, len(config.strides))
         epoch = contents.get("epoch", -1)
         provenance = Provenance(
             source=Path(path).name,

@@ -9,9 +9,9 @@ import torch
 from pixloc_core.config import check, load, section, setting
 from pixloc_core.errors import ConfigError
 from pixloc_core.features.gradients import GradientConfig, GradientExtractor
+from pixloc_core.features.network_extractor import NetworkExtractorConfig
 from pixloc_core.features.preprocessing import Image
 from pixloc_core.features.pyramid import FeaturePyramid
-from pixloc_core.features.unet_extractor import UNetExtractorConfig
 from pixloc_core.geometry import Camera
 from pixloc_core.shapes import Float, Tensor
 
@@ -77,15 +77,15 @@ class ExtractorConfig:
 
     kind: str = setting(
         "gradients",
-        doc="Features: training-free gradient descriptors, or the U-Net of PixLoc.",
-        choices=("gradients", "unet"),
+        doc="Features: training-free gradient descriptors, or those of a network.",
+        choices=("gradients", "network"),
     )
     device: str = setting("cpu", doc="Torch device that computes the features: cpu, cuda, cuda:1.")
     gradients: GradientConfig = section(  # noqa: RUF009 (a field)
         GradientConfig, doc="Settings of the training-free descriptors."
     )
-    unet: UNetExtractorConfig = section(  # noqa: RUF009 (a field)
-        UNetExtractorConfig, doc="Settings of the U-Net."
+    network: NetworkExtractorConfig = section(  # noqa: RUF009 (a field)
+        NetworkExtractorConfig, doc="Settings of the learned features."
     )
 
     def __post_init__(self) -> None:
@@ -105,18 +105,18 @@ def create_extractor(config: ExtractorConfig | Mapping[str, Any]) -> Extractor:
     if not isinstance(config, ExtractorConfig):
         config = load(ExtractorConfig, **{str(key): value for key, value in config.items()})
     device = _find_device(config.device)
-    if config.kind == "unet":
-        return _create_unet(config.unet, device)
+    if config.kind == "network":
+        return _create_learned(config.network, device)
     return GradientExtractor(config.gradients)
 
 
-def _create_unet(config: UNetExtractorConfig, device: torch.device) -> Extractor:
+def _create_learned(config: NetworkExtractorConfig, device: torch.device) -> Extractor:
     from pixloc_core.features.checkpoint import load_weights
-    from pixloc_core.features.unet_extractor import UNetExtractor
+    from pixloc_core.features.network_extractor import NetworkExtractor
 
     if not config.weights:
-        raise ConfigError("ExtractorConfig.unet.weights is empty, expected a weights file")
-    return UNetExtractor(load_weights(config.weights), config, device)
+        raise ConfigError("ExtractorConfig.network.weights is empty, expected a weights file")
+    return NetworkExtractor(load_weights(config.weights), config, device)
 
 
 def _find_device(name: str) -> torch.device:

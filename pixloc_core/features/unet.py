@@ -5,18 +5,16 @@ Names and shapes of all parameters are those of the official checkpoints (docs/w
 Source: Sarlin et al., "Back to the Feature", CVPR 2021.
 """
 
-import copy
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import nn
 from torch.nn.functional import interpolate
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from pixloc_core.config import check, setting
 from pixloc_core.errors import ConfigError
 from pixloc_core.features.encoders import ENCODERS, NUM_STAGES, create_encoder
+from pixloc_core.features.feature_network import FeatureNetwork, NetworkOutput, check_outputs
 from pixloc_core.shapes import Float, Tensor
 
 # Of ImageNet, in RGB: the encoders were trained on images normalized like this.
@@ -45,27 +43,22 @@ class UNetConfig:
             raise ConfigError(
                 f"UNetConfig.decoder is {self.decoder}, expected {NUM_STAGES - 1} entries"
             )
-        if not self.output_scales or list(self.output_scales) != sorted(set(self.output_scales)):
-            raise ConfigError(
-                f"UNetConfig.output_scales is {self.output_scales}, expected rising numbers"
-            )
-        if len(self.output_dim) != len(self.output_scales):
-            raise ConfigError(
-                f"UNetConfig.output_dim is {self.output_dim}, "
-                f"expected one entry for each of output_scales {self.output_scales}"
-            )
+        check_outputs("UNetConfig", self.output_scales, self.output_dim)
 
     @property
     def strides(self) -> tuple[int, ...]:
         """Image pixels per cell of each output, fine to coarse."""
         return tuple(2**scale for scale in self.output_scales)
 
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Length of a descriptor of each output."""
+        return tuple(self.output_dim)
 
-class UNetOutput(NamedTuple):
-    """One output of the network: raw features, not normalized, and confidence in (0, 1)."""
-
-    features: Float[Tensor, "b c h w"]
-    confidence: Float[Tensor, "b 1 h w"]
+    @property
+    def smallest_side(self) -> int:
+        """The encoder halves an image four times."""
+        return int(2 ** (NUM_STAGES - 1))
 
 
 class _DecoderBlock(nn.Module):
@@ -89,7 +82,7 @@ class _DecoderBlock(nn.Module):
         return result
 
 
-class UNet(nn.Module):
+class UNet(FeatureNetwork):
     """The network with fresh weights; load a state dict of the official layout into it.
 
     Args:
@@ -98,7 +91,7 @@ class UNet(nn.Module):
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config: UNetConfig = config
         self.encoder, skips = create_encoder(config.encoder)
         inputs = (skips[-1], *config.decoder[:-1])
         self.decoder = nn.ModuleList(
@@ -114,7 +107,7 @@ class UNet(nn.Module):
         )
         self.uncertainty = nn.ModuleList(nn.Sequential(nn.Conv2d(head, 1, 1)) for head in heads)
 
-    def forward(self, image: Float[Tensor, "b 3 h w"]) -> list[UNetOutput]:
+    def forward(self, image: Float[Tensor, "b 3 h w"]) -> list[NetworkOutput]:
         """Compute features and confidences.
 
         Args:
@@ -142,28 +135,6 @@ class UNet(nn.Module):
                 outputs.append(self._head(features, self.config.output_scales.index(scale)))
         return outputs[::-1]
 
-    def _head(self, features: Float[Tensor, "b c h w"], index: int) -> UNetOutput:
+    def _head(self, features: Float[Tensor, "b c h w"], index: int) -> NetworkOutput:
         adapted, uncertainty = self.adaptation[index](features), self.uncertainty[index](features)
-        return UNetOutput(adapted, torch.sigmoid(-uncertainty))
-
-
-def fuse_for_inference(network: UNet) -> UNet:
-    """Copy a network for inference: no gradients, batch normalization folded into convolutions.
-
-    The copy computes the same in fewer passes over memory; its state dict is another one, so save
-    the original.
-    """
-    fused = copy.deepcopy(network).eval().requires_grad_(False)
-    for module in list(fused.modules()):
-        _fuse_children(module)
-    return fused
-
-
-def _fuse_children(module: nn.Module) -> None:
-    """Fold each batch normalization into the convolution that stands just before it."""
-    previous_name, previous = "", None
-    for name, child in list(module.named_children()):
-        if isinstance(child, nn.BatchNorm2d) and isinstance(previous, nn.Conv2d):
-            setattr(module, previous_name, fuse_conv_bn_eval(previous, child))
-            setattr(module, name, nn.Identity())
-        previous_name, previous = name, child
+        return NetworkOutput(adapted, torch.sigmoid(-uncertainty))

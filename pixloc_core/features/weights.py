@@ -1,6 +1,6 @@
-"""Weights of the U-Net as one value: architecture, tensors, damping, and where they come from.
+"""Weights of a network as one value: architecture, tensors, damping, and where they come from.
 
-The file format is safetensors: tensors under the names of the official checkpoints, and one JSON
+The file format is safetensors: tensors under names as in the official checkpoints, and one JSON
 text of metadata. Nothing in it can run code.
 """
 
@@ -17,10 +17,11 @@ from safetensors.torch import save_file
 
 from pixloc_core.config import load, to_dict
 from pixloc_core.errors import CheckpointError, ConfigError
-from pixloc_core.features.unet import UNet, UNetConfig
+from pixloc_core.features.feature_network import Architecture, FeatureNetwork
+from pixloc_core.features.networks import NETWORKS, create_network, kind_of
 from pixloc_core.shapes import Float, Tensor
 
-FORMAT = "pixloc-unet"
+FORMAT = "pixloc-weights"
 VERSION = 1
 NETWORK_PREFIX = "extractor."
 _METADATA_KEY = "pixloc"
@@ -51,8 +52,8 @@ class Weights:
     """Everything that was learned, checked on construction.
 
     Attributes:
-        config: Architecture of the network.
-        network: State dict of `UNet(config)`.
+        config: Architecture of the network, an instance of one of the classes in `NETWORKS`.
+        network: State dict of `create_network(config)`.
         damping: One row per level, fine to coarse, for (tx, ty, tz, wx, wy, wz); parameters of
             `optim.damping.LearnedDamping`. None if the damping was not learned.
         provenance: Where the weights come from.
@@ -61,14 +62,14 @@ class Weights:
         CheckpointError: If a tensor is missing, unknown, of a wrong shape or not finite.
     """
 
-    config: UNetConfig
+    config: Architecture
     network: Mapping[str, Tensor]
     damping: Float[Tensor, "l 6"] | None = None
     provenance: Provenance = field(default_factory=Provenance)
 
     def __post_init__(self) -> None:
         _check_tensors(self.network, self.config)
-        expected = (len(self.config.output_scales), 6)
+        expected = (len(self.config.strides), 6)
         if self.damping is not None and tuple(self.damping.shape) != expected:
             raise CheckpointError(
                 f"damping has shape {tuple(self.damping.shape)}, expected {expected}"
@@ -77,26 +78,27 @@ class Weights:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the architecture and of every number of the network."""
-        digest = hashlib.sha256(json.dumps(to_dict(self.config), sort_keys=True).encode())
+        settings = json.dumps(to_dict(self.config), sort_keys=True)
+        digest = hashlib.sha256(f"{kind_of(self.config)} {settings}".encode())
         for name in sorted(self.network):
             tensor = self.network[name].detach().cpu().contiguous()
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor.numpy().tobytes())
         return digest.hexdigest()
 
-    def create_network(self) -> UNet:
+    def create_network(self) -> FeatureNetwork:
         """Make the network in evaluation mode, with copies of the weights."""
         # Without memory, so that no time goes into random numbers.
         with torch.device("meta"):
-            network = UNet(self.config)
+            network = create_network(self.config)
         copies = {name: value.clone() for name, value in self.network.items()}
         network.load_state_dict(copies, strict=True, assign=True)
         return network.eval()
 
 
-def _check_tensors(network: Mapping[str, Tensor], config: UNetConfig) -> None:
+def _check_tensors(network: Mapping[str, Tensor], config: Architecture) -> None:
     with torch.device("meta"):
-        expected = UNet(config).state_dict()
+        expected = create_network(config).state_dict()
     problems = [
         _list_names("missing", [name for name in expected if name not in network]),
         _list_names("unexpected", [name for name in network if name not in expected]),
@@ -112,7 +114,13 @@ def _check_tensors(network: Mapping[str, Tensor], config: UNetConfig) -> None:
     problems.append(_list_names("not finite", infinite))
     found = "; ".join(problem for problem in problems if problem)
     if found:
-        raise CheckpointError(f"weights do not fit a U-Net with {config.encoder}: {found}")
+        raise CheckpointError(f"weights do not fit {describe(config)}: {found}")
+
+
+def describe(config: Architecture) -> str:
+    """Kind and settings of a network in a few words, for messages."""
+    settings = ", ".join(f"{name} {value}" for name, value in to_dict(config).items())
+    return f"network {kind_of(config)} ({settings})"
 
 
 def _list_names(what: str, names: list[str]) -> str:
@@ -137,6 +145,7 @@ def write_weights(weights: Weights, path: str | Path) -> None:
     contents = {
         "format": FORMAT,
         "version": VERSION,
+        "network": kind_of(weights.config),
         "config": to_dict(weights.config),
         "provenance": vars(weights.provenance) | {"optimizer": dict(weights.provenance.optimizer)},
     }
@@ -173,12 +182,19 @@ def read_weights(path: str | Path) -> Weights:
             raise CheckpointError(f"no metadata of format {FORMAT}; see `pixloc weights convert`")
         if contents.get("version") != VERSION:
             raise CheckpointError(f"version {contents.get('version')}, expected {VERSION}")
-        config = load(UNetConfig, **contents["config"])
+        config = _read_config(contents["network"], contents["config"])
         provenance = Provenance(**contents["provenance"])
-        network, damping = split_tensors(tensors, len(config.output_scales))
+        network, damping = split_tensors(tensors, len(config.strides))
         return Weights(config, network, damping, provenance)
     except (CheckpointError, ConfigError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: {error}") from error
+
+
+def _read_config(kind: str, settings: Mapping[str, Any]) -> Architecture:
+    if kind not in NETWORKS:
+        raise CheckpointError(f"network is {kind!r}, expected one of {', '.join(NETWORKS)}")
+    config: Architecture = load(NETWORKS[kind].config, **settings)
+    return config
 
 
 def split_tensors(

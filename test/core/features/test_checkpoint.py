@@ -187,7 +187,9 @@ def test_weights_of_another_encoder_than_stated_are_refused(
     tmp_path: Path, official_contents: dict[str, Any]
 ) -> None:
     official_contents["conf"]["model"]["extractor"]["encoder"] = "vgg19"
-    assert "do not fit a U-Net with vgg19" in refusal(save(official_contents, tmp_path / "w.tar"))
+    assert "do not fit network unet (encoder vgg19, " in refusal(
+        save(official_contents, tmp_path / "w.tar")
+    )
 
 
 @pytest.mark.parametrize(

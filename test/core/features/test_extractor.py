@@ -31,17 +31,17 @@ def test_config_dictionary_of_a_map_makes_training_free_features_again(
 
 
 def test_config_survives_its_dictionary() -> None:
-    config = ExtractorConfig(kind="unet", device="cuda")
+    config = ExtractorConfig(kind="network", device="cuda")
     assert load(ExtractorConfig, **to_dict(config)) == config
 
 
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ({"kind": "sift"}, r"kind is 'sift', expected one of gradients, unet"),
-        ({"kind": "unet"}, r"unet\.weights is empty, expected a weights file"),
-        ({"kind": "unet", "unet": {"depth": 3}}, "depth"),
-        ({"kind": "unet", "unet": {"max_size": 0}}, r"max_size is 0, expected at least 16"),
+        ({"kind": "sift"}, r"kind is 'sift', expected one of gradients, network"),
+        ({"kind": "network"}, r"network\.weights is empty, expected a weights file"),
+        ({"kind": "network", "network": {"depth": 3}}, "depth"),
+        ({"kind": "network", "network": {"max_size": 0}}, r"max_size is 0, expected at least 16"),
         ({"device": "quantum"}, r"device is 'quantum', expected cpu or cuda"),
     ],
 )

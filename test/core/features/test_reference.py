@@ -12,10 +12,10 @@ import torch
 from torch.nn.functional import normalize
 
 from pixloc_core.errors import ImageError, MapError
+from pixloc_core.features.network_extractor import NetworkExtractor, NetworkExtractorConfig
 from pixloc_core.features.preprocessing import load_image, prepare
 from pixloc_core.features.pyramid import FeatureLevel, FeaturePyramid
 from pixloc_core.features.reference import build_feature_map, extract_points, gather_points
-from pixloc_core.features.unet_extractor import UNetExtractor, UNetExtractorConfig
 from pixloc_core.features.weights import Weights
 from pixloc_core.geometry import Camera, sample
 from pixloc_core.map.selection import Selection
@@ -51,8 +51,8 @@ class ColourExtractor:
 
 
 @pytest.fixture
-def unet(small_weights: Weights) -> UNetExtractor:
-    return UNetExtractor(small_weights, UNetExtractorConfig(max_size=64))
+def unet(small_weights: Weights) -> NetworkExtractor:
+    return NetworkExtractor(small_weights, NetworkExtractorConfig(max_size=64))
 
 
 def select(rows: Sequence[Sequence[int]], sparse: SparseMap) -> Selection:
@@ -73,7 +73,7 @@ def all_observations(sparse: SparseMap) -> Selection:
 
 @pytest.mark.parametrize("mode", ["single", "mean"])
 def test_cached_features_equal_those_extracted_anew(
-    tmp_path: Path, tiny_map: Scene, unet: UNetExtractor, mode: Any
+    tmp_path: Path, tiny_map: Scene, unet: NetworkExtractor, mode: Any
 ) -> None:
     sparse, images = tiny_map
     feature_map = build_feature_map(sparse, images, unet, tmp_path / "map.h5")
@@ -95,7 +95,7 @@ def test_cached_features_equal_those_extracted_anew(
 
 
 def test_references_are_interpolated_before_they_are_normalized(
-    tiny_map: Scene, unet: UNetExtractor
+    tiny_map: Scene, unet: NetworkExtractor
 ) -> None:
     sparse, images = tiny_map
     chosen = select([[4]], sparse)
@@ -164,7 +164,7 @@ def test_only_the_images_of_the_selection_are_needed(tiny_map: Scene) -> None:
 
 
 def test_order_of_points_and_observations_does_not_matter(
-    tiny_map: Scene, unet: UNetExtractor
+    tiny_map: Scene, unet: NetworkExtractor
 ) -> None:
     sparse, images = tiny_map
     rows = [[14, 0], [10, 1, 15], [16, 2]]

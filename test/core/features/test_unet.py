@@ -9,7 +9,8 @@ import torch
 
 from pixloc_core.errors import ConfigError
 from pixloc_core.features.encoders import ENCODERS
-from pixloc_core.features.unet import UNet, UNetConfig, fuse_for_inference
+from pixloc_core.features.feature_network import fuse_for_inference
+from pixloc_core.features.unet import UNet, UNetConfig
 from pixloc_core.features.weights import Weights
 
 # As demanded; measured: 0 as it stands, 2e-5 with batch normalization folded in.

@@ -43,7 +43,7 @@ def test_conversion_keeps_names_and_every_number(
     with safe_open(target, framework="pt") as file:
         assert set(file.keys()) == set(official_contents["model"])
         metadata = json.loads(file.metadata()["pixloc"])
-    assert metadata["config"]["encoder"] == "resnet18"
+    assert (metadata["network"], metadata["config"]["encoder"]) == ("unet", "resnet18")
     weights = load_weights(target)
     assert weights.fingerprint == load_weights(source).fingerprint == small_weights.fingerprint
     assert torch.equal(weights.damping, small_weights.damping)
@@ -99,8 +99,9 @@ def set_metadata(source: Path, target: Path, change: Callable[[dict[str, Any]], 
     ("change", "message"),
     [
         (lambda c: c.update(version=2), "version 2, expected 1"),
-        (lambda c: c.update(format="other"), "no metadata of format pixloc-unet"),
+        (lambda c: c.update(format="other"), "no metadata of format pixloc-weights"),
         (lambda c: c.pop("config"), "config"),
+        (lambda c: c.update(network="gru"), "network is 'gru', expected one of unet"),
         (lambda c: c["config"].update(encoder="vgg5"), r"UNetConfig\.encoder is 'vgg5'"),
         (lambda c: c["config"].update(depth=3), "depth"),
         (lambda c: c["provenance"].update(mood="good"), "mood"),

@@ -1,4 +1,4 @@
-"""The U-Net as an extractor: geometry of the levels, normalization, identity."""
+"""A network as an extractor: geometry of the levels, normalization, identity."""
 
 from pathlib import Path
 
@@ -9,18 +9,22 @@ import torch
 from pixloc_core.config import to_dict
 from pixloc_core.errors import CheckpointError, ConfigError, ImageError
 from pixloc_core.features.extractor import ExtractorConfig, RawExtractor, create_extractor
-from pixloc_core.features.unet_extractor import UNetExtractor, UNetExtractorConfig
+from pixloc_core.features.network_extractor import (
+    NetworkExtractor,
+    NetworkExtractorConfig,
+    create_pyramid,
+)
 from pixloc_core.features.weights import Weights, write_weights
 from pixloc_core.geometry import Camera
 
 
 @pytest.fixture
-def extractor(small_weights: Weights) -> UNetExtractor:
-    return UNetExtractor(small_weights, UNetExtractorConfig())
+def extractor(small_weights: Weights) -> NetworkExtractor:
+    return NetworkExtractor(small_weights, NetworkExtractorConfig())
 
 
 def test_levels_have_the_announced_strides_and_channels(
-    extractor: UNetExtractor, image: np.ndarray, camera: Camera
+    extractor: NetworkExtractor, image: np.ndarray, camera: Camera
 ) -> None:
     pyramid = extractor.extract(image, camera)
     assert tuple(level.stride for level in pyramid) == extractor.strides == (1, 4, 16)
@@ -32,7 +36,7 @@ def test_levels_have_the_announced_strides_and_channels(
 
 
 def test_query_descriptors_have_unit_length_and_those_of_references_their_own(
-    extractor: UNetExtractor, image: np.ndarray, camera: Camera
+    extractor: NetworkExtractor, image: np.ndarray, camera: Camera
 ) -> None:
     assert isinstance(extractor, RawExtractor)
     pyramid = extractor.extract(image, camera)
@@ -45,7 +49,7 @@ def test_query_descriptors_have_unit_length_and_those_of_references_their_own(
 
 @pytest.mark.parametrize("size", [(96, 64), (83, 67), (111, 79)])
 def test_camera_of_each_level_projects_onto_its_grid(
-    extractor: UNetExtractor, size: tuple[int, int]
+    extractor: NetworkExtractor, size: tuple[int, int]
 ) -> None:
     width, height = size
     camera = Camera.from_colmap(
@@ -65,23 +69,44 @@ def test_camera_of_each_level_projects_onto_its_grid(
 def test_large_images_are_shrunk_with_their_camera(
     small_weights: Weights, image: np.ndarray, camera: Camera
 ) -> None:
-    config = UNetExtractorConfig(max_size=50)
-    finest = UNetExtractor(small_weights, config).extract(image, camera)[0]
+    config = NetworkExtractorConfig(max_size=50)
+    finest = NetworkExtractor(small_weights, config).extract(image, camera)[0]
     assert finest.size == (50, 33)
     expected = camera.f * torch.tensor([50 / 96, 33 / 64], dtype=torch.float64)
     torch.testing.assert_close(finest.camera.f, expected)
 
 
-def test_fingerprint_follows_weights_and_resolution_only(
-    small_weights: Weights, extractor: UNetExtractor
+def test_pyramid_of_a_batch_is_that_of_each_image_and_lets_gradients_pass(
+    small_weights: Weights, camera: Camera
 ) -> None:
-    renamed = UNetExtractor(small_weights, UNetExtractorConfig(weights="elsewhere.safetensors"))
+    network = small_weights.create_network()
+    images = torch.rand(2, 3, 64, 96)
+    cameras = torch.stack([camera, camera.scale(1.0)])
+    strides = small_weights.config.strides
+    together = create_pyramid(network(images), cameras, strides)
+    for index in range(2):
+        alone = create_pyramid(network(images[index : index + 1]), cameras[index], strides)
+        for a, b in zip(together, alone, strict=True):
+            assert a.features[index].shape == b.features.shape
+            torch.testing.assert_close(a.features[index], b.features, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(a.confidence[index], b.confidence, rtol=1e-4, atol=1e-5)
+            assert torch.equal(a.camera[index].data, b.camera.data)
+    sum(level.features.sum() for level in together).backward()
+    assert network.adaptation[0][0].weight.grad.abs().sum() > 0
+
+
+def test_fingerprint_follows_weights_and_resolution_only(
+    small_weights: Weights, extractor: NetworkExtractor
+) -> None:
+    renamed = NetworkExtractor(
+        small_weights, NetworkExtractorConfig(weights="elsewhere.safetensors")
+    )
     assert renamed.fingerprint == extractor.fingerprint
-    smaller = UNetExtractor(small_weights, UNetExtractorConfig(max_size=512))
+    smaller = NetworkExtractor(small_weights, NetworkExtractorConfig(max_size=512))
     assert smaller.fingerprint != extractor.fingerprint
     changed = {name: value * 1 for name, value in small_weights.network.items()}
     changed["adaptation.0.0.bias"] += 1
-    other = UNetExtractor(Weights(small_weights.config, changed), UNetExtractorConfig())
+    other = NetworkExtractor(Weights(small_weights.config, changed), NetworkExtractorConfig())
     assert other.fingerprint != extractor.fingerprint
 
 
@@ -90,7 +115,9 @@ def test_config_dictionary_of_a_map_makes_the_extractor_again(
 ) -> None:
     path = tmp_path / "w.safetensors"
     write_weights(small_weights, path)
-    config = ExtractorConfig(kind="unet", unet=UNetExtractorConfig(weights=str(path), max_size=64))
+    config = ExtractorConfig(
+        kind="network", network=NetworkExtractorConfig(weights=str(path), max_size=64)
+    )
     first = create_extractor(config)
     again = create_extractor(first.config_dict)
     assert again.fingerprint == first.fingerprint
@@ -100,19 +127,19 @@ def test_config_dictionary_of_a_map_makes_the_extractor_again(
 
 
 def test_learned_damping_comes_with_the_extractor(
-    small_weights: Weights, extractor: UNetExtractor
+    small_weights: Weights, extractor: NetworkExtractor
 ) -> None:
     assert torch.equal(extractor.damping, small_weights.damping)
 
 
 def test_features_carry_no_gradient_graph(
-    extractor: UNetExtractor, image: np.ndarray, camera: Camera
+    extractor: NetworkExtractor, image: np.ndarray, camera: Camera
 ) -> None:
     assert torch.is_grad_enabled()
     assert not any(level.features.requires_grad for level in extractor.extract(image, camera))
 
 
-def test_images_too_small_for_the_network_are_refused(extractor: UNetExtractor) -> None:
+def test_images_too_small_for_the_network_are_refused(extractor: NetworkExtractor) -> None:
     camera = Camera.from_colmap(
         {"model": "PINHOLE", "width": 200, "height": 12, "params": [90.0, 90.0, 100.0, 6.0]}
     )
@@ -123,15 +150,15 @@ def test_images_too_small_for_the_network_are_refused(extractor: UNetExtractor) 
 
 def test_half_precision_needs_a_cuda_device(small_weights: Weights) -> None:
     with pytest.raises(ConfigError, match="half is True on cpu, expected a CUDA device"):
-        UNetExtractor(small_weights, UNetExtractorConfig(half=True))
+        NetworkExtractor(small_weights, NetworkExtractorConfig(half=True))
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_half_precision_on_a_gpu_stays_near_the_cpu(
-    small_weights: Weights, extractor: UNetExtractor, image: np.ndarray, camera: Camera
+    small_weights: Weights, extractor: NetworkExtractor, image: np.ndarray, camera: Camera
 ) -> None:
-    half = UNetExtractor(small_weights, UNetExtractorConfig(half=True), "cuda")
+    half = NetworkExtractor(small_weights, NetworkExtractorConfig(half=True), "cuda")
     for a, b in zip(extractor.extract(image, camera), half.extract(image, camera), strict=True):
         torch.testing.assert_close(a.features, b.features.cpu(), rtol=0, atol=0.05)
         assert b.camera.device.type == "cuda"
@@ -140,4 +167,4 @@ def test_half_precision_on_a_gpu_stays_near_the_cpu(
 def test_missing_weights_are_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "none.tar"
     with pytest.raises(CheckpointError, match=r"none\.tar: cannot read the weights"):
-        create_extractor({"kind": "unet", "unet": {"weights": str(path)}})
+        create_extractor({"kind": "network", "network": {"weights": str(path)}})

@@ -1,6 +1,7 @@
-"""Learned features: the U-Net of PixLoc as an extractor."""
+"""Learned features: any network of `networks` as an extractor."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,19 +10,20 @@ from torch.nn.functional import normalize
 
 from pixloc_core.config import check, setting
 from pixloc_core.errors import ConfigError, ImageError
+from pixloc_core.features.feature_network import NetworkOutput, fuse_for_inference
+from pixloc_core.features.networks import kind_of
 from pixloc_core.features.preprocessing import Image, prepare
 from pixloc_core.features.pyramid import FeatureLevel, FeaturePyramid
-from pixloc_core.features.unet import UNetOutput, fuse_for_inference
 from pixloc_core.features.weights import Weights
 from pixloc_core.geometry import Camera
 from pixloc_core.shapes import Float, Tensor
 
-# The encoder halves an image four times.
+# Of all networks.
 _SMALLEST_SIDE = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class UNetExtractorConfig:
+class NetworkExtractorConfig:
     """Which weights, and at which resolution."""
 
     weights: str = setting("", doc="Weights file: .safetensors, or an official checkpoint.")
@@ -34,8 +36,8 @@ class UNetExtractorConfig:
         check(self)
 
 
-class UNetExtractor:
-    """Feature maps of strides 1, 4 and 16 (as the weights say) with learned confidence.
+class NetworkExtractor:
+    """Feature maps of the strides that the weights say, with learned confidence.
 
     Args:
         weights: The weights.
@@ -47,12 +49,12 @@ class UNetExtractor:
     """
 
     def __init__(
-        self, weights: Weights, config: UNetExtractorConfig, device: torch.device | str = "cpu"
+        self, weights: Weights, config: NetworkExtractorConfig, device: torch.device | str = "cpu"
     ) -> None:
         self._device = torch.device(device)
         if config.half and self._device.type != "cuda":
             raise ConfigError(
-                f"UNetExtractorConfig.half is True on {self._device}, expected a CUDA device"
+                f"NetworkExtractorConfig.half is True on {self._device}, expected a CUDA device"
             )
         self._config = config
         self._architecture = weights.config
@@ -71,7 +73,7 @@ class UNetExtractor:
     @property
     def channels(self) -> tuple[int, ...]:
         """Length of a descriptor at each level."""
-        return self._architecture.output_dim
+        return self._architecture.channels
 
     @property
     def fingerprint(self) -> str:
@@ -87,7 +89,7 @@ class UNetExtractor:
     def config_dict(self) -> dict[str, Any]:
         """What a map file keeps to make this extractor again; not where it ran."""
         settings = {"weights": self._config.weights, "max_size": self._config.max_size}
-        return {"kind": "unet", "unet": settings}
+        return {"kind": "network", "network": settings}
 
     def extract(self, image: Image, camera: Camera) -> FeaturePyramid:
         """Extract the features of a query: descriptors of unit length at each cell.
@@ -111,28 +113,44 @@ class UNetExtractor:
         """
         prepared, camera = prepare(image, camera, self._config.max_size)
         height, width = prepared.shape[1:]
-        if min(height, width) < _SMALLEST_SIDE:
+        smallest = self._architecture.smallest_side
+        if min(height, width) < smallest:
             raise ImageError(
-                f"image of {width}x{height} px, expected at least {_SMALLEST_SIDE} px a side"
+                f"image of {width}x{height} px, expected at least {smallest} px a side"
             )
         batch = prepared[None].to(
             device=self._device, dtype=self._dtype, memory_format=torch.channels_last
         )
-        outputs = self._network(batch)
-        camera = camera.to(device=self._device)
-        levels = zip(outputs, self.strides, strict=True)
-        return FeaturePyramid(tuple(_create_level(out, camera, stride) for out, stride in levels))
+        return create_pyramid(self._network(batch), camera.to(device=self._device), self.strides)
 
 
-def _create_level(output: UNetOutput, camera: Camera, stride: int) -> FeatureLevel:
-    features = output.features[0].permute(1, 2, 0).float().contiguous()
-    confidence = output.confidence[0, 0].float()
-    height, width = confidence.shape
+def create_pyramid(
+    outputs: Sequence[NetworkOutput], camera: Camera, strides: Sequence[int]
+) -> FeaturePyramid:
+    """Make a pyramid of what a network gives; gradients pass.
+
+    Args:
+        outputs: Outputs of the network, fine to coarse.
+        camera: The cameras of the images `(b)`; or of the only image, without a batch, and then
+            the pyramid has none either.
+        strides: Pixels of these images per cell of each output.
+    """
+    levels = zip(outputs, strides, strict=True)
+    return FeaturePyramid(tuple(_create_level(out, camera, stride) for out, stride in levels))
+
+
+def _create_level(output: NetworkOutput, camera: Camera, stride: int) -> FeatureLevel:
+    features = output.features.permute(0, 2, 3, 1).float().contiguous()
+    confidence = output.confidence[:, 0].float()
+    if camera.ndim == 0:
+        features, confidence = features.squeeze(0), confidence.squeeze(0)
+    height, width = confidence.shape[-2:]
     # The stride is exact even where the map lacks the last columns: scale by it, then cut.
     level_camera = camera.scale(1.0 / stride).crop((0.0, 0.0), (width, height))
     return FeatureLevel(features, confidence, level_camera, stride)
 
 
-def _hash_settings(weights: Weights, config: UNetExtractorConfig) -> str:
-    text = f"unet {weights.fingerprint} max_size={config.max_size}"
+def _hash_settings(weights: Weights, config: NetworkExtractorConfig) -> str:
+    kind = kind_of(weights.config)
+    text = f"{kind} {weights.fingerprint} max_size={config.max_size}"
     return hashlib.sha256(text.encode()).hexdigest()

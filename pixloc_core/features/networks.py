@@ -1,0 +1,78 @@
+"""The feature networks that there are, by name: the one place where a new one is entered."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
+
+from pixloc_core.config import check, section, setting
+from pixloc_core.errors import ConfigError
+from pixloc_core.features.feature_network import Architecture, FeatureNetwork, NetworkOutput
+from pixloc_core.features.unet import UNet, UNetConfig
+
+__all__ = [
+    "NETWORKS",
+    "Architecture",
+    "FeatureNetwork",
+    "NetworkConfig",
+    "NetworkOutput",
+    "create_network",
+    "kind_of",
+]
+
+
+class NetworkKind(NamedTuple):
+    """One kind of network: the class of its settings, and what makes it of them."""
+
+    config: type[Any]
+    create: Callable[[Any], FeatureNetwork]
+
+
+NETWORKS: Mapping[str, NetworkKind] = {
+    "unet": NetworkKind(UNetConfig, UNet),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """Which network, and its architecture: the section of its kind holds."""
+
+    kind: str = setting("unet", doc="Kind of the network.", choices=tuple(NETWORKS))
+    unet: UNetConfig = section(UNetConfig, doc="U-Net of PixLoc.")  # noqa: RUF009 (a field)
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    @property
+    def chosen(self) -> Architecture:
+        """The section of the kind."""
+        sections = {field.name: getattr(self, field.name) for field in fields(self)}
+        chosen: Architecture = sections[self.kind]
+        return chosen
+
+
+def kind_of(config: Architecture) -> str:
+    """Name of the kind of network that a config belongs to.
+
+    Raises:
+        ConfigError: If it belongs to none.
+    """
+    for name, kind in NETWORKS.items():
+        if type(config) is kind.config:
+            return name
+    raise ConfigError(
+        f"config of class {type(config).__name__}, expected that of a network: "
+        f"{', '.join(NETWORKS)}"
+    )
+
+
+def create_network(config: NetworkConfig | Architecture) -> FeatureNetwork:
+    """Make a network with fresh weights.
+
+    Args:
+        config: Its architecture; of a `NetworkConfig`, the section of its kind.
+
+    Raises:
+        ConfigError: If the config is not that of a network.
+    """
+    architecture = config.chosen if isinstance(config, NetworkConfig) else config
+    return NETWORKS[kind_of(architecture)].create(architecture)
