@@ -7,6 +7,7 @@
     ├── ImageError        an image that cannot be read or used
     ├── MapError          a COLMAP model or a feature map file
     ├── CheckpointError   network weights
+    ├── TrainingError     a training run that cannot begin or go on
     └── FrameError        a coordinate transform that cannot be had
 
 Every message is one line: what was found, where, and what was expected. Outcomes that are part of
@@ -40,6 +41,10 @@ class MapError(PixlocError):
 
 class CheckpointError(PixlocError):
     """A weights file is missing, damaged, unsafe or does not fit."""
+
+
+class TrainingError(PixlocError):
+    """A training run cannot begin, or cannot go on."""
 
 
 class FrameError(PixlocError):

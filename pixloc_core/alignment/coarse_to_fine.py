@@ -43,6 +43,8 @@ class AlignmentResult:
         equations: System at the pose at that level, undamped.
         cost_per_level: Mean robust cost at the end of each level, coarse to fine; NaN where
             the level failed.
+        pose_per_level: Poses at the end of each level, coarse to fine; where a level failed, the
+            pose that it began with.
         num_iterations: Steps tried, all levels together.
         points_level: Pyramid level of `points`.
         points: How the points fit at the best pose.
@@ -55,6 +57,7 @@ class AlignmentResult:
     level: Int[Tensor, " k"]
     equations: NormalEquations
     cost_per_level: Float[Tensor, "k l"]
+    pose_per_level: tuple[Pose, ...]
     num_iterations: Int[Tensor, " k"]
     points_level: int
     points: PointResiduals
@@ -86,6 +89,7 @@ class _Followed(NamedTuple):
     level: Int[Tensor, " k"]
     num_iterations: Int[Tensor, " k"]
     cost_per_level: tuple[Float[Tensor, " k"], ...]
+    pose_per_level: tuple[Pose, ...]
 
     def select(self, index: Int[Tensor, " s"]) -> "_Followed":
         """Some of the hypotheses, in the order given."""
@@ -97,6 +101,7 @@ class _Followed(NamedTuple):
             self.level[index],
             self.num_iterations[index],
             tuple(cost[index] for cost in self.cost_per_level),
+            tuple(pose[index] for pose in self.pose_per_level),
         )
 
 
@@ -117,7 +122,8 @@ def align(
 
     Args:
         pyramid: Features of the query; also of a batch of queries (training), then with a batch
-            of points and one pose each, and nothing is dropped or sorted.
+            of points and one pose each: nothing is dropped or sorted, and each level takes the
+            pose of the one before it as given, without its gradient.
         points: Map points and their descriptors, with the levels of the pyramid.
         cam_from_map: Initial poses `(k)`, float64.
         config: All settings.
@@ -136,6 +142,7 @@ def align(
         if followed is not None and again:
             followed = _with_starts(followed, cam_from_map)
         poses = cam_from_map if followed is None else followed.pose
+        poses = poses.detach() if is_batch else poses
         some = slice(None) if is_batch else _some_points(len(poses), len(points), config, level)
         cost = _level_cost(pyramid, points, config, level, some)
         if trace is not None:
@@ -206,17 +213,26 @@ def _merge(before: _Followed | None, initial: Pose, result: LmResult, level: int
         every = torch.arange(len(initial), device=initial.device)
         iterations = result.num_iterations
         return _Followed(
-            pose, result.equations, every, result.status, new_level, iterations, (new_cost,)
+            pose,
+            result.equations,
+            every,
+            result.status,
+            new_level,
+            iterations,
+            (new_cost,),
+            (pose,),
         )
     replace = has_pose | (before.level < 0)
+    pose = Pose(torch.where(has_pose[..., None], result.pose.data, before.pose.data))
     return _Followed(
-        Pose(torch.where(has_pose[..., None], result.pose.data, before.pose.data)),
+        pose,
         result.equations.where(replace, before.equations),
         before.hypothesis,
         torch.where(replace, result.status, before.status),
         torch.where(has_pose, level, before.level),
         before.num_iterations + result.num_iterations,
         (*before.cost_per_level, new_cost),
+        (*before.pose_per_level, pose),
     )
 
 
@@ -274,8 +290,11 @@ def _finish(
     finest = min(config.levels, default=0)
     level = finest if is_batch else max(int(followed.level[0]), finest)
     pose = followed.pose if followed.pose.requires_grad else followed.pose.normalized()
-    cost = _level_cost(pyramid, points, config, level, slice(None))
-    residuals = cost.points(pose[best])
+    # Of a training batch the evidence is looked at only: it needs no gradient.
+    with torch.set_grad_enabled(torch.is_grad_enabled() and not is_batch):
+        cost = _level_cost(pyramid, points, config, level, slice(None))
+        residuals = cost.points(pose[best])
+        covariance = pose_covariance(cost.linearize(pose[best]).H, residuals.scores)
     return AlignmentResult(
         cam_from_map=pose,
         hypothesis=followed.hypothesis,
@@ -283,8 +302,9 @@ def _finish(
         level=followed.level,
         equations=followed.equations,
         cost_per_level=torch.stack(followed.cost_per_level, -1),
+        pose_per_level=followed.pose_per_level,
         num_iterations=followed.num_iterations,
         points_level=level,
         points=residuals,
-        covariance=pose_covariance(cost.linearize(pose[best]).H, residuals.scores),
+        covariance=covariance,
     )

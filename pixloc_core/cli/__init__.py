@@ -21,6 +21,7 @@ VERBS = {
     "evaluate": "pixloc_core.cli.evaluate",
     "bag": "pixloc_core.cli.bag",
     "weights": "pixloc_core.cli.weights",
+    "train": "pixloc_core.cli.train",
 }
 LOG_LEVELS = ("debug", "info", "warning", "error")
 

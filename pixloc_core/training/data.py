@@ -1,0 +1,158 @@
+"""From settings to batches: which pairs, made where, in which order."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from pixloc_core.config import check, section, setting
+from pixloc_core.errors import ConfigError, PixlocError
+from pixloc_core.training.collections.source import PairSamplingConfig
+from pixloc_core.training.pairs import PairBatch, PairSource, Split
+from pixloc_core.training.photometric import PhotometricConfig
+from pixloc_core.training.synthetic.source import SyntheticConfig
+
+# Validation takes its pairs from indices that training never reaches.
+_FIRST_VALIDATION_INDEX = 1 << 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Where training pairs come from."""
+
+    kind: str = setting(
+        "synthetic",
+        doc="Procedural scenes, a COLMAP model with its images, or a preprocessed data set.",
+        choices=("synthetic", "colmap", "cmu", "megadepth"),
+    )
+    size: tuple[int, int] = setting(
+        (320, 240), doc="Width and height of the training images.", unit="px", ge=32
+    )
+    num_points: int = setting(256, doc="Points per pair.", ge=16)
+    sfm: str = setting("", doc="kind colmap: folder of the COLMAP model.")
+    images: str = setting("", doc="kinds colmap, cmu, megadepth: folder of the images.")
+    pairs: str = setting(
+        "", doc="kinds cmu, megadepth: folder that `pixloc preprocess` wrote, or PixLoc's own."
+    )
+    sampling: PairSamplingConfig = section(  # noqa: RUF009 (a field)
+        PairSamplingConfig, doc="Which pairs of real images, and how they are cut."
+    )
+    photometric: PhotometricConfig = section(  # noqa: RUF009 (a field)
+        PhotometricConfig, doc="Light, camera and weather, drawn anew for each image."
+    )
+    synthetic: SyntheticConfig = section(  # noqa: RUF009 (a field)
+        SyntheticConfig, doc="Procedural scenes."
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+def create_source(
+    config: DataConfig, split: Split, *, seed: int, device: torch.device | str = "cpu"
+) -> PairSource:
+    """Open the pairs that a config names.
+
+    Args:
+        config: The settings.
+        split: Pairs to train on, or others to validate on.
+        seed: Seed of the run.
+        device: Where synthetic scenes are rendered.
+
+    Raises:
+        ConfigError: If a folder is not given.
+        PixlocError: If it cannot be used.
+    """
+    if config.kind == "synthetic":
+        from pixloc_core.training.synthetic.source import SyntheticSource
+
+        return SyntheticSource(
+            config.synthetic,
+            size=config.size,
+            num_points=config.num_points,
+            photometric=config.photometric,
+            seed=seed + (1 << 20) * (split == "validation"),
+            device=device,
+        )
+    raise ConfigError(f"DataConfig.kind is {config.kind!r}, expected synthetic")
+
+
+class _Batches(Dataset[PairBatch | PixlocError]):
+    """Item k is the share of this process in the batch of step k.
+
+    What a worker process cannot make it hands over as a value: raised there, an error would
+    reach the user as the text of a traceback.
+    """
+
+    def __init__(self, source: PairSource, per_step: int, share: range) -> None:
+        self._source = source
+        self._per_step = per_step
+        self._share = share
+
+    def __getitem__(self, step: int) -> PairBatch | PixlocError:
+        try:
+            return self._source.batch(step_indices(step, self._per_step, self._share))
+        except PixlocError as error:
+            return error
+
+
+def step_indices(step: int, per_step: int, share: Sequence[int]) -> list[int]:
+    """Indices of the pairs of a step that one process works on."""
+    return [step * per_step + place for place in share]
+
+
+def rank_share(batch_size: int, rank: int, world: int) -> range:
+    """Places in each batch that one of several processes works on.
+
+    Raises:
+        ConfigError: If the batch cannot be divided.
+    """
+    if batch_size % world:
+        raise ConfigError(
+            f"OptimizationConfig.batch_size is {batch_size}, expected a multiple of the "
+            f"{world} processes"
+        )
+    each = batch_size // world
+    return range(rank * each, (rank + 1) * each)
+
+
+def iterate_batches(
+    source: PairSource, steps: range, per_step: int, share: range, *, workers: int
+) -> Iterator[PairBatch]:
+    """Batches of consecutive steps, made ahead of time by other processes.
+
+    Args:
+        source: Where they come from.
+        steps: Which steps.
+        per_step: Pairs per step of all processes.
+        share: Places in each batch of this process.
+        workers: Processes that make pairs; 0: this one, on demand.
+
+    Raises:
+        PixlocError: If a pair cannot be made.
+    """
+    loader = DataLoader(
+        _Batches(source, per_step, share),
+        batch_size=None,
+        sampler=steps,
+        num_workers=workers,
+        worker_init_fn=_calm_worker if workers else None,
+        prefetch_factor=4 if workers else None,
+    )
+    for batch in loader:
+        if isinstance(batch, PixlocError):
+            raise batch
+        yield batch
+
+
+def validation_indices(count: int, batch_size: int) -> Iterator[list[int]]:
+    """Indices of the pairs of a validation, always the same ones, in batches."""
+    first = _FIRST_VALIDATION_INDEX
+    for begin in range(0, count, batch_size):
+        yield list(range(first + begin, first + min(begin + batch_size, count)))
+
+
+def _calm_worker(_: int) -> None:
+    # One thread each: the workers are many, and the training process needs its cores.
+    torch.set_num_threads(1)

@@ -1,0 +1,116 @@
+"""One process or several: what the ranks of a run started by `torchrun` have to agree on."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.nn.functional import all_reduce
+
+from pixloc_core.shapes import Float, Tensor
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among those of the run.
+
+    Attributes:
+        rank: Its number.
+        world: How many there are.
+    """
+
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes files and talks."""
+        return self.rank == 0
+
+    def any(self, flag: bool, device: torch.device) -> bool:
+        """Whether the flag is up in any process; all get the same answer."""
+        if self.world == 1:
+            return flag
+        value = torch.tensor(float(flag), device=device)
+        dist.all_reduce(value, op=dist.ReduceOp.MAX)
+        return bool(value)
+
+    def mean(self, values: Float[Tensor, " k"]) -> Float[Tensor, " k"]:
+        """Mean over the processes."""
+        if self.world == 1:
+            return values
+        total = values.clone()
+        dist.all_reduce(total)
+        return total / self.world
+
+
+@contextmanager
+def join_ranks(device: torch.device) -> Iterator[Ranks]:
+    """Join the other processes, if `torchrun` has started any, and leave them at the end."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1:
+        yield Ranks()
+        return
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Ranks(dist.get_rank(), world)
+    finally:
+        dist.destroy_process_group()
+
+
+def find_device(name: str) -> torch.device:
+    """The device that a config names; under `torchrun` each local process has its own GPU."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return device
+
+
+class SynchronizedBatchNorm2d(nn.BatchNorm2d):
+    """Batch normalization over the batches of all processes, on any device.
+
+    PyTorch's own works on GPUs only.
+    """
+
+    def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Normalize by the mean and variance of all processes together."""
+        if not self.training:
+            return super().forward(input)
+        count = input.new_tensor([input.numel() / input.shape[1]])
+        sums = torch.cat((input.sum((0, 2, 3)), input.square().sum((0, 2, 3)), count))
+        sums = all_reduce(sums.float())  # type: ignore[no-untyped-call]
+        channels, total = input.shape[1], sums[-1].detach()
+        mean = sums[:channels] / total
+        variance = (sums[channels:-1] / total - mean.square()).clamp(min=0.0)
+        self._track(mean.detach(), variance.detach() * (total / (total - 1).clamp(min=1)))
+        scale = (variance + self.eps).rsqrt() * self.weight
+        shift = self.bias - mean * scale
+        return input * scale[:, None, None] + shift[:, None, None]
+
+    @torch.no_grad()
+    def _track(self, mean: Float[Tensor, " c"], variance: Float[Tensor, " c"]) -> None:
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.momentum is not None
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(variance, self.momentum)
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+
+
+def synchronize_norms(module: nn.Module) -> None:
+    """Replace every batch normalization in a module by one over all processes."""
+    for name, child in list(module.named_children()):
+        if type(child) is nn.BatchNorm2d:
+            synchronized = SynchronizedBatchNorm2d(
+                child.num_features, child.eps, child.momentum, child.affine
+            )
+            synchronized.load_state_dict(child.state_dict())
+            setattr(module, name, synchronized.train(child.training))
+        else:
+            synchronize_norms(child)
