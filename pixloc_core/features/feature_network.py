@@ -75,10 +75,10 @@ def fuse_for_inference(network: N) -> N:
     The copy computes the same in fewer passes over memory; its state dict is another one, so save
     the original.
     """
-    fused = copy.deepcopy(network).eval().requires_grad_(False)
+    fused = copy.deepcopy(network).eval()
     for module in list(fused.modules()):
         _fuse_children(module)
-    return fused
+    return fused.requires_grad_(False)
 
 
 def _fuse_children(module: nn.Module) -> None:

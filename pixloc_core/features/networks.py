@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from pixloc_core.config import check, section, setting
 from pixloc_core.errors import ConfigError
 from pixloc_core.features.feature_network import Architecture, FeatureNetwork, NetworkOutput
+from pixloc_core.features.light import LightConfig, LightNet
 from pixloc_core.features.unet import UNet, UNetConfig
 
 __all__ = [
@@ -29,6 +30,7 @@ class NetworkKind(NamedTuple):
 
 NETWORKS: Mapping[str, NetworkKind] = {
     "unet": NetworkKind(UNetConfig, UNet),
+    "light": NetworkKind(LightConfig, LightNet),
 }
 
 
@@ -38,6 +40,7 @@ class NetworkConfig:
 
     kind: str = setting("unet", doc="Kind of the network.", choices=tuple(NETWORKS))
     unet: UNetConfig = section(UNetConfig, doc="U-Net of PixLoc.")  # noqa: RUF009 (a field)
+    light: LightConfig = section(LightConfig, doc="Lean network.")  # noqa: RUF009 (a field)
 
     def __post_init__(self) -> None:
         check(self)
