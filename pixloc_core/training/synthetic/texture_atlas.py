@@ -1,0 +1,108 @@
+"""Textures of one size with all their mip levels, in one table."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pixloc_core.errors import ImageError
+from pixloc_core.shapes import Tensor
+
+Texture = NDArray[np.uint8]  # (s, s, 4): RGB and how much of it lies over what is below
+_SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+class TextureAtlas:
+    """Square RGBA textures, repeated in mirror images over the plane, sampled without aliasing.
+
+    Args:
+        textures: All of one size, a power of two.
+        device: Where they lie.
+    """
+
+    def __init__(self, textures: Sequence[Texture], device: torch.device | str = "cpu") -> None:
+        self._size = len(textures[0])
+        self._num_levels = self._size.bit_length() - 1
+        levels = [_level(textures, level) for level in range(self._num_levels)]
+        # Four bytes are read as one number: one gather for a texel.
+        table = torch.from_numpy(np.concatenate([level.reshape(-1, 4) for level in levels]))
+        self._table = table.view(torch.int32)[:, 0].to(device)
+        starts = np.cumsum([0] + [level[..., 0].size for level in levels[:-1]])
+        self._starts = torch.tensor(starts.tolist(), device=device)
+
+    def sample(self, layer: Tensor, uv: Tensor, footprint: Tensor) -> Tensor:
+        """RGBA in [0, 1] at points.
+
+        Args:
+            layer: Numbers `(n,)` of the textures.
+            uv: Coordinates `(n, 2)` in textures: each covers one unit.
+            footprint: Extent `(n,)` of a pixel in the same unit.
+        """
+        level = (footprint * self._size).clamp(min=1).log2().clamp(max=self._num_levels - 1.001)
+        fine = level.floor()
+        blend = (level - fine)[:, None]
+        mirrored = 1 - (uv.remainder(2) - 1).abs()
+        fine = fine.long()
+        low = self._bilinear(layer, mirrored, fine)
+        high = self._bilinear(layer, mirrored, fine + 1)
+        return torch.lerp(low, high, blend).div_(255)
+
+    def _bilinear(self, layer: Tensor, uv: Tensor, level: Tensor) -> Tensor:
+        size = torch.bitwise_right_shift(torch.full_like(level, self._size), level)
+        xy = uv * size[:, None] - 0.5
+        corner = xy.floor()
+        x_part, y_part = (xy - corner).unbind(-1)
+        last = size - 1
+        x, y = corner.long().unbind(-1)
+        x0, x1 = x.clamp(min=0), torch.minimum(x + 1, last)
+        row0, row1 = y.clamp(min=0) * size, torch.minimum(y + 1, last) * size
+        start = self._starts[level] + layer * size * size
+        row0, row1 = row0 + start, row1 + start
+        top = torch.lerp(self._read(row0 + x0), self._read(row0 + x1), x_part[:, None])
+        bottom = torch.lerp(self._read(row1 + x0), self._read(row1 + x1), x_part[:, None])
+        return torch.lerp(top, bottom, y_part[:, None])
+
+    def _read(self, index: Tensor) -> Tensor:
+        return self._table[index].view(torch.uint8).view(-1, 4).float()
+
+
+def _level(textures: Sequence[Texture], level: int) -> Texture:
+    side = len(textures[0]) >> level
+    if level == 0:
+        return np.stack(textures)
+    return np.stack([cv2.resize(t, (side, side), interpolation=cv2.INTER_AREA) for t in textures])
+
+
+def read_photos(folder: str | Path, size: int, most: int) -> list[Texture]:
+    """Central squares of the photos of a folder, as opaque textures, in the order of their names.
+
+    Raises:
+        ImageError: If the folder has no photo, or one of them cannot be read.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise ImageError(f"data.synthetic.photos: {root} is not a folder of photos")
+    paths = sorted(path for path in root.iterdir() if path.suffix.lower() in _SUFFIXES)
+    if not paths:
+        raise ImageError(f"data.synthetic.photos: {root} has no photo ({', '.join(_SUFFIXES)})")
+    # Evenly over the folder: its neighbours are often of one series.
+    chosen = np.unique(np.linspace(0, len(paths) - 1, min(most, len(paths))).round().astype(int))
+    return [_read_photo(paths[i], size) for i in chosen]
+
+
+def _read_photo(path: Path, size: int) -> Texture:
+    encoded = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+    image = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if len(encoded) else None
+    if image is None:
+        raise ImageError(f"{path}: not an image that can be read, expected jpg or png")
+    height, width = image.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = image[top : top + side, left : left + side]
+    small = cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA)
+    return np.dstack(
+        (cv2.cvtColor(small, cv2.COLOR_BGR2RGB), np.full((size, size), 255, np.uint8))
+    )
