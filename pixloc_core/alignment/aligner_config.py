@@ -7,9 +7,10 @@ from typing import TypeVar, cast, get_args
 from pixloc_core.alignment.cost import CostConfig
 from pixloc_core.config import check, section, setting
 from pixloc_core.geometry.interpolation import Mode
-from pixloc_core.optim.damping import AdaptiveDamping
+from pixloc_core.optim.damping import AdaptedDamping, AdaptiveDamping, Damping
 from pixloc_core.optim.levenberg_marquardt import LmConfig
 from pixloc_core.optim.robust import LossConfig, RobustLoss, create_loss
+from pixloc_core.shapes import Float, Tensor
 
 T = TypeVar("T")
 PER_LEVEL = "Entry i holds for pyramid level i (0 = finest), the last one for all coarser levels."
@@ -49,7 +50,11 @@ class AlignerConfig:
         LmConfig, doc="Acceptance and stopping of the optimizer."
     )
     damping: AdaptiveDamping = section(  # noqa: RUF009 (a field)
-        AdaptiveDamping, doc="Damping, unless a network gives it."
+        AdaptiveDamping, doc="How the damping starts and adapts."
+    )
+    learned_damping: bool = setting(
+        True,
+        doc="Start with the damping that was learned with the weights of a network, if it was.",
     )
     interpolation: str = setting(
         "linear",
@@ -87,6 +92,19 @@ class AlignerConfig:
             mode=cast(Mode, self.interpolation),
             outside_residual=self.outside_residual or None,
         )
+
+    def level_damping(self, learned: Float[Tensor, "l 6"] | None) -> tuple[Damping, ...] | None:
+        """Damping policies of all pyramid levels, fine to coarse.
+
+        Args:
+            learned: Parameters of `LearnedDamping` per level that came with the features.
+
+        Returns:
+            None if `damping` holds as it is, at all levels.
+        """
+        if learned is None or not self.learned_damping:
+            return None
+        return tuple(AdaptedDamping(const, self.damping) for const in learned)
 
     def level_loss(self, level: int) -> RobustLoss:
         """Robust loss at a pyramid level."""

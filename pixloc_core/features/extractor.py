@@ -56,6 +56,15 @@ class RawExtractor(Protocol):
 
 
 @runtime_checkable
+class DampedExtractor(Protocol):
+    """An extractor whose features were learned together with the damping of the optimizer."""
+
+    @property
+    def damping(self) -> Float[Tensor, "l 6"] | None:
+        """Parameters of `optim.damping.LearnedDamping` per level, fine to coarse."""
+
+
+@runtime_checkable
 class SteerableExtractor(Protocol):
     """An extractor whose descriptors can be turned as if their image had been."""
 

@@ -13,7 +13,12 @@ from pixloc_core.alignment.aligner_config import AlignerConfig
 from pixloc_core.alignment.coarse_to_fine import AlignmentResult, align
 from pixloc_core.config import check, section, setting
 from pixloc_core.errors import ImageError, MapError
-from pixloc_core.features.extractor import Extractor, SteerableExtractor, create_extractor
+from pixloc_core.features.extractor import (
+    DampedExtractor,
+    Extractor,
+    SteerableExtractor,
+    create_extractor,
+)
 from pixloc_core.features.pyramid import FeaturePyramid
 from pixloc_core.features.reference import Aggregation, PointFeatures, Turn, gather_points
 from pixloc_core.geometry import Camera, Pose
@@ -121,6 +126,8 @@ class Localizer:
             selection = replace(selection, similarity=upright)
         self._selection = selection
         self._near = self._near_aligner()
+        learned = extractor.damping if isinstance(extractor, DampedExtractor) else None
+        self._damping = self._config.aligner.level_damping(learned)
 
     @classmethod
     def open(
@@ -264,7 +271,9 @@ class Localizer:
         pyramid, watch = query.pyramid, query.watch
         (references, points), (_, aligner) = found, configs
         start = start.to(points.points_map.device)
-        result = watch.time("align_ms", lambda: align(pyramid, points, start, aligner))
+        result = watch.time(
+            "align_ms", lambda: align(pyramid, points, start, aligner, damping=self._damping)
+        )
         verdict = watch.time(
             "verify_ms", lambda: verify(pyramid, points, result, query.camera, configs)
         )

@@ -98,11 +98,17 @@ class AdaptiveDamping:
         gain: Float[Tensor, "*b"],
     ) -> Float[Tensor, "*b p"]:
         """Scale each element by how its last step went (eq. 5.7)."""
+        scale = self.scale(accepted, gain)
+        return (factors * scale[..., None]).clamp(min=self.smallest, max=self.largest)
+
+    def scale(
+        self, accepted: Bool[Tensor, "*b"], gain: Float[Tensor, "*b"]
+    ) -> Float[Tensor, "*b"]:
+        """What the factors are multiplied by after a step, before the bounds."""
         taken = torch.full_like(gain, self.down)
         if self.use_gain:
             taken = (1 - (2 * gain - 1) ** 3).clamp(min=self.down, max=2.0)
-        scale = torch.where(accepted, taken, torch.full_like(gain, self.up))
-        return (factors * scale[..., None]).clamp(min=self.smallest, max=self.largest)
+        return torch.where(accepted, taken, torch.full_like(gain, self.up))
 
 
 class LearnedDamping(nn.Module):
@@ -117,10 +123,8 @@ class LearnedDamping(nn.Module):
         self.const = nn.Parameter(torch.zeros(6) if const is None else const.clone())
 
     def start(self, like: Float[Tensor, "*b 6"]) -> Float[Tensor, "*b 6"]:
-        """The factors `10 ** (-6 + 11 sigmoid(const))`, the same for all elements."""
-        low, high = LEARNED_EXPONENT_RANGE
-        exponent = low + self.const.to(like).sigmoid() * (high - low)
-        return torch.pow(10.0, exponent).expand(like.shape)
+        """The learned factors, the same for all elements."""
+        return learned_factors(self.const, like)
 
     def update(
         self,
@@ -130,3 +134,45 @@ class LearnedDamping(nn.Module):
     ) -> Float[Tensor, "*b p"]:
         """No change."""
         return factors
+
+
+@dataclass(frozen=True)
+class AdaptedDamping:
+    """Learned factors to begin with, scaled together by how the steps go.
+
+    Training takes every step with the factors as they are; at test time this keeps their ratios,
+    which tell how far each parameter can be trusted, and adapts what they have in common.
+
+    Attributes:
+        const: Parameters of `LearnedDamping`.
+        adaptive: How the factors change; its `init` is not used. The largest of them stays above
+            its lower bound, the smallest one below its upper bound.
+    """
+
+    const: Float[Tensor, "6"]
+    adaptive: AdaptiveDamping
+
+    def start(self, like: Float[Tensor, "*b 6"]) -> Float[Tensor, "*b 6"]:
+        """The learned factors, the same for all elements."""
+        return learned_factors(self.const, like)
+
+    def update(
+        self,
+        factors: Float[Tensor, "*b p"],
+        accepted: Bool[Tensor, "*b"],
+        gain: Float[Tensor, "*b"],
+    ) -> Float[Tensor, "*b p"]:
+        """Scale all factors of an element alike."""
+        scale = self.adaptive.scale(accepted, gain)
+        low = self.adaptive.smallest / factors.amax(-1)
+        high = self.adaptive.largest / factors.amin(-1)
+        return factors * torch.minimum(torch.maximum(scale, low), high)[..., None]
+
+
+def learned_factors(
+    const: Float[Tensor, "6"], like: Float[Tensor, "*b 6"]
+) -> Float[Tensor, "*b 6"]:
+    """The factors `10 ** (-6 + 11 sigmoid(const))` for a batch, dtype and device as of `like`."""
+    low, high = LEARNED_EXPONENT_RANGE
+    exponent = low + const.to(like).sigmoid() * (high - low)
+    return torch.pow(10.0, exponent).expand(like.shape)

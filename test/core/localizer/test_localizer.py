@@ -8,12 +8,16 @@ import pytest
 import torch
 from toy_world import ToyWorld
 
+from pixloc_core.alignment.aligner_config import AlignerConfig
 from pixloc_core.errors import ImageError, MapError, ShapeError
 from pixloc_core.features.extractor import create_extractor
+from pixloc_core.features.gradients import GradientExtractor
 from pixloc_core.geometry import Camera, Pose
 from pixloc_core.localizer.localizer import Localizer, LocalizerConfig
 from pixloc_core.localizer.prior import Prior
 from pixloc_core.localizer.result import LocalizationStatus
+from pixloc_core.localizer.verification import VerificationConfig
+from pixloc_core.optim.damping import AdaptiveDamping
 
 # A view that no map image has, in the middle of them.
 TRUE_POSE = Pose.exp(torch.tensor([0.15, -0.05, 0.1, 0.02, -0.03, 0.04], dtype=torch.float64))
@@ -215,3 +219,25 @@ def test_every_camera_model_localizes_what_it_sees(localizer: Localizer, world: 
     image, _ = world.render(TRUE_POSE, camera)
     result = localizer.localize(image, camera, Prior.from_pose(TRUE_POSE.retract(NEAR)))
     assert errors(result.cam_from_map)[0] < 0.02
+
+
+class StubbornExtractor(GradientExtractor):
+    """Training-free features that say to have learned the largest damping there is."""
+
+    damping = torch.full((5, 6), 30.0)
+
+
+@pytest.mark.parametrize("learned_damping", [True, False])
+def test_learned_damping_of_the_features_is_where_the_optimizer_starts(
+    map_path: Path, world: ToyWorld, image: np.ndarray, learned_damping: bool
+) -> None:
+    """One that large, and not adapted, lets no pose move."""
+    stiff = AdaptiveDamping(up=1.0, down=1.0, largest=1e5, use_gain=False)
+    aligner = AlignerConfig(damping=stiff, learned_damping=learned_damping)
+    limits = VerificationConfig(min_score=0.0, min_search_score=0.0)
+    config = LocalizerConfig(aligner=aligner, verification=limits)
+    localizer = Localizer.open(map_path, config, StubbornExtractor())
+    start = TRUE_POSE.retract(NEAR)
+    result = localizer.localize(image, world.camera, Prior.from_pose(start))
+    moved, _ = errors(result.cam_from_map, start)
+    assert (moved < 1e-3) is learned_damping

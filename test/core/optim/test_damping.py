@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from pixloc_core.alignment.aligner_config import AlignerConfig
 from pixloc_core.errors import ConfigError
-from pixloc_core.optim.damping import AdaptiveDamping, ConstantDamping, LearnedDamping
+from pixloc_core.optim.damping import (
+    AdaptedDamping,
+    AdaptiveDamping,
+    ConstantDamping,
+    LearnedDamping,
+)
 
 LIKE = torch.zeros(4, 6, dtype=torch.float64)
 
@@ -47,6 +53,43 @@ def test_adaptive_damping_stays_within_its_bounds() -> None:
     for _ in range(20):
         factors = policy.update(factors, gain > 0, gain)
     assert factors[:, 0].tolist() == [1e-3, 1e-3, 1e2, 1e2]
+
+
+CONST = torch.tensor([0.5, -0.2, 0.0, -1.0, 0.3, 0.1])
+
+
+def test_adapted_damping_starts_as_learned_and_moves_as_the_adaptive_one() -> None:
+    adaptive = AdaptiveDamping()
+    policy = AdaptedDamping(CONST, adaptive)
+    start = policy.start(LIKE)
+    assert torch.equal(start, LearnedDamping(CONST).start(LIKE))
+    gain = torch.tensor([1.0, 0.5, 0.01, -1.0], dtype=torch.float64)
+    accepted = torch.tensor([True, True, True, False])
+    scale = policy.update(start, accepted, gain) / start
+    alone = adaptive.update(adaptive.start(LIKE), accepted, gain) / adaptive.init
+    torch.testing.assert_close(scale, alone.expand(4, 6))
+
+
+def test_adapted_damping_keeps_its_ratios_and_its_bounds() -> None:
+    adaptive = AdaptiveDamping(smallest=1e-3, largest=1e2)
+    policy = AdaptedDamping(CONST, adaptive)
+    gain = torch.tensor([1.0, 1.0, -1.0, -1.0], dtype=torch.float64)
+    start = factors = policy.start(LIKE)
+    for _ in range(30):
+        factors = policy.update(factors, gain > 0, gain)
+    ratios = factors / factors[:, :1]
+    torch.testing.assert_close(ratios, start / start[:, :1])
+    torch.testing.assert_close(factors[:2].amax(-1), LIKE[:2, 0] + adaptive.smallest)
+    torch.testing.assert_close(factors[2:].amin(-1), LIKE[2:, 0] + adaptive.largest)
+
+
+def test_adapted_damping_without_adaptation_is_the_learned_one() -> None:
+    """The policy of PixLoc at test time."""
+    adaptive = AlignerConfig.reference().damping
+    policy = AdaptedDamping(CONST, adaptive)
+    start = policy.start(LIKE)
+    accepted = torch.tensor([True, False, True, False])
+    assert torch.equal(policy.update(start, accepted, LIKE[:, 0]), start)
 
 
 @pytest.mark.parametrize("policy", [ConstantDamping(0.3), LearnedDamping()])
