@@ -92,7 +92,7 @@ class LightDrawer:
         above = rng.uniform(0.25, 0.55) * (1 + blue)
         zenith = (
             rng.uniform(0.3, 0.8)
-            * np.array([0.35, 0.6, 1.1])
+            * np.array([0.3, 0.6, 1.2])
             * (1 + 0.3 * rng.normal(size=3) * 0.3)
         )
         horizon = rng.uniform(0.7, 1.3) * np.array([0.9 + 0.2 * warm, 0.95, 1.05 - 0.3 * warm])
@@ -117,7 +117,7 @@ class LightDrawer:
         glow = rng.uniform(0.3, 2.5)
         return self._pack(0 * above, np.stack((above, 0.5 * above)), [sky * 0.6, sky * 1.6, sky * 1.2],
                           rng.exponential(0.3), lamp=rng.uniform(0.4, 2.0), glow=glow,
-                          target=rng.uniform(0.06, 0.24))  # fmt: skip
+                          target=rng.uniform(0.1, 0.28))  # fmt: skip
 
     def _indoors(self, *, is_dim: bool) -> Light:
         rng = self._rng
@@ -129,7 +129,7 @@ class LightDrawer:
         return self._pack(window * np.array([0.9, 1.0, 1.1]), ambient, [tone, tone, tone], 0.0,
                           elevation=np.arctan2(side[2], np.hypot(side[0], side[1])),
                           lamp=rng.uniform(0.1, 0.9), glow=0.3 * is_dim,
-                          target=rng.uniform(0.1, 0.2) if is_dim else None)  # fmt: skip
+                          target=rng.uniform(0.13, 0.26) if is_dim else None)  # fmt: skip
 
     def _pack(
         self, sun: Array, ambient: Array, sky: Sequence[Array], haze: float, *,
@@ -142,7 +142,7 @@ class LightDrawer:
             np.cos(elevation) * np.sin(azimuth),
             np.sin(elevation),
         ]
-        density = np.array([0.35 * haze / max(extent, 1e-3), 0, 0])
+        density = np.array([0.3 * min(haze, 1.5) / max(extent, 1e-3), 0, 0])
         aim = (
             (0.34 if self._amount == 0 else rng.uniform(0.24, 0.42)) if target is None else target
         )

@@ -29,8 +29,8 @@ class Palette:
 
     def ground(self) -> Material:
         """Streets, lawns, flat roofs, open land."""
-        kind = self._kind("ground", "ground", "masonry", "foliage")
-        return self._make(kind, (2.5, 9.0), turn=True, over=("stains", (8, 25), 0.8))
+        kind = self._kind("ground", "ground", "masonry", "foliage", factor=0.6)
+        return self._make(kind, (2.0, 6.0), turn=True, over=("stains", (8, 25), 0.8))
 
     def floor(self) -> Material:
         """Floors of rooms."""
@@ -58,7 +58,7 @@ class Palette:
 
     def roof(self) -> Material:
         """Tiles and sheets."""
-        kind = self._kind("masonry", "stripes")
+        kind = self._kind("masonry", "stripes", factor=0.5)
         return self._make(kind, (1.5, 5.0), over=("stains", (5, 12), 0.8))
 
     def thing(self) -> Material:
@@ -98,8 +98,8 @@ class Palette:
         kind = "photo" if self._layers["photo"] else "marks"
         return self._make(kind, (0.6, 2.5), over=("marks", (0.5, 1.5), 0.5))
 
-    def _kind(self, *kinds: str) -> str:
-        if self._rng.random() < self._photo_share:
+    def _kind(self, *kinds: str, factor: float = 1.0) -> str:
+        if self._rng.random() < self._photo_share * factor:
             return "photo"
         return str(self._rng.choice(np.array(kinds)))
 

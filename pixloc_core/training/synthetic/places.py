@@ -133,30 +133,42 @@ def add_tree(
     builder.add_pole(foot, lean, 0.02 * height + 0.04, palette.bark(), sides=5)
     radius = height * rng.uniform(0.2, 0.35)
     middle = foot + [0, 0, height * 0.7]
-    number = max(6, int(rng.uniform(16, 34) * min(clutter, 2)))
+    number = max(8, int(rng.uniform(30, 60) * min(clutter, 2)))
     add_leaves(builder, palette, middle, [radius, radius, height * 0.3], number)
 
 
 def add_leaves(
     builder: PatchBuilder, palette: Palette, middle: Array, radii: Array | list[float], number: int
 ) -> None:
-    """Cards of leaves around a point, turned in all directions."""
+    """Cards of leaves around a point, turned in all directions, lit as a round body."""
     rng = builder.rng
     spread = rng.normal(size=(number, 3))
     spread /= np.linalg.norm(spread, axis=-1, keepdims=True)
-    where = middle + spread * rng.uniform(0.3, 1.0, (number, 1)) ** (1 / 2) * np.asarray(radii)
+    where = middle + spread * rng.uniform(0.25, 1.0, (number, 1)) ** 0.5 * np.asarray(radii)
     first, second = rng.normal(size=(2, number, 3))
-    side = float(np.mean(radii))
+    side = float(np.mean(radii)) * (1.1 if number > 20 else 1.4)
     first *= (
-        side * rng.uniform(0.5, 1.0, (number, 1)) / np.linalg.norm(first, axis=-1, keepdims=True)
+        side * rng.uniform(0.4, 1.0, (number, 1)) / np.linalg.norm(first, axis=-1, keepdims=True)
     )
     second = np.cross(first, second)
     second *= (
-        side * rng.uniform(0.5, 1.0, (number, 1)) / np.linalg.norm(second, axis=-1, keepdims=True)
+        side * rng.uniform(0.4, 1.0, (number, 1)) / np.linalg.norm(second, axis=-1, keepdims=True)
     )
-    builder.add(
-        where - (first + second) / 2, (first, second), palette.leaves(), shape=Shape.LEAVES
-    )
+    round_normals = np.stack((spread, rng.normal(0, 0.3, (number, 3)), 0 * spread), 1)
+    builder.add(where - (first + second) / 2, (first, second), palette.leaves(),
+                shape=Shape.LEAVES, normals=round_normals)  # fmt: skip
+
+
+def add_grass(builder: PatchBuilder, palette: Palette, feet: Array, height: float) -> None:
+    """Upright cards of grass and weeds that stand at points (k, 3)."""
+    rng = builder.rng
+    yaw = rng.uniform(0, 6.28, len(feet))
+    along = np.stack((np.cos(yaw), np.sin(yaw), 0 * yaw), -1)
+    along *= height * rng.uniform(0.8, 2.5, (len(feet), 1))
+    up = np.array([0, 0, 1.3]) * height * rng.uniform(0.4, 1.0, (len(feet), 1))
+    upward = np.tile(np.array([[0.0, 0, 1], [0, 0, 0], [0, 0, 0]]), (len(feet), 1, 1))
+    builder.add(feet - along / 2 - 0.3 * up, (along, up), palette.leaves(), shape=Shape.LEAVES,
+                normals=upward)  # fmt: skip
 
 
 def add_boxes(
@@ -327,6 +339,10 @@ def make_field(builder: PatchBuilder, palette: Palette, clutter: float) -> Place
         builder.add_pole(
             somewhere(), [0, 0, rng.uniform(1, 9)], rng.uniform(0.05, 0.2), palette.plain()
         )
+    for _ in range(2):
+        near = [ground(*rng.normal(0, 5, 2) + [0, 6]) for _ in range(int(15 * clutter))]
+        if near:
+            add_grass(builder, palette, np.stack(near), rng.uniform(0.15, 0.5))
     if rng.random() < 0.5:
         start, run = somewhere(), rng.normal(size=2)
         for _ in range(int(rng.integers(2, 9))):

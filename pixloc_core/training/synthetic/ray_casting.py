@@ -74,12 +74,12 @@ def view_maps(
 def shape_mask(shape: Tensor, seed: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """Whether the points (a, b) of parallelograms belong to the shape; all broadcast."""
     r2 = (2 * a - 1).square() + (2 * b - 1).square()
-    noise = torch.sin(13 * a + seed) * torch.sin(15 * b + 1.7 * seed)
-    noise = noise + torch.sin(29 * a - 21 * b + 3 * seed) + torch.sin(17 * b + 31 * a - seed)
+    noise = torch.sin(13 * a + 9 * b + seed) + torch.sin(41 * a - 23 * b + 3 * seed)
+    noise = noise + torch.sin(27 * b - 37 * a - seed) + torch.sin(67 * b + 19 * a + 2 * seed)
     bars = ((a * (6 + seed)) % 1 < 0.28) | ((b - 0.2).abs() < 0.05) | ((b - 0.85).abs() < 0.05)
     inside = torch.where(shape == Shape.ELLIPSE, r2 <= 1, True)
     inside = inside & torch.where(shape == Shape.TRIANGLE, a + b <= 1 + _SEAM, True)
-    inside = inside & torch.where(shape == Shape.LEAVES, 0.75 - r2 + 0.35 * noise > 0, True)
+    inside = inside & torch.where(shape == Shape.LEAVES, 0.85 - r2 + 0.28 * noise > 0, True)
     return inside & torch.where(shape == Shape.FENCE, bars, True)
 
 

@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from pixloc_core.geometry import Camera, Pose
 from pixloc_core.shapes import Tensor
+from pixloc_core.training.synthetic.edges import smooth_edges
 from pixloc_core.training.synthetic.light import Light
 from pixloc_core.training.synthetic.patches import Patches
 from pixloc_core.training.synthetic.ray_casting import TILE, Hits, cast_images, view_maps
@@ -85,8 +86,9 @@ class Renderer:
         colours = torch.empty(*mask.shape, 3, device=self._device)
         colours[mask] = illuminate(surface, light, sunlit)
         colours[~mask] = shader.sky(light, mask, tiles, clouds)
-        images = expose(self._from_tiles(colours).movedim(-1, 1), light.glow[:, 1])
         flat = self._flat(hits)
+        smooth = smooth_edges(self._from_tiles(colours), flat, rays, maps32, patches)
+        images = expose(smooth.movedim(-1, 1), light.glow[:, 1])
         return Rendered(images, flat.inv_depth, flat.patch, joined, poses, patches, maps)
 
     def _flat(self, hits: Hits) -> Hits:

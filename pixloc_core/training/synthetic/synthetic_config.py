@@ -19,7 +19,7 @@ class SyntheticConfig:
         "", doc="Folder of photos (jpg, png) for textures; empty: procedural textures alone."
     )
     photo_share: float = setting(
-        0.65, doc="Share of the surfaces that show a photo, if there are any.", ge=0.0, le=1.0
+        0.5, doc="Share of the surfaces that show a photo, if there are any.", ge=0.0, le=1.0
     )
     max_photos: int = setting(400, doc="Most photos that are kept in memory.", ge=1)
     num_procedural: int = setting(96, doc="Number of procedural textures.", ge=8)

@@ -128,7 +128,7 @@ class ViewDrawer:
     def _draw_roll(self) -> float:
         rng, largest = self._rng, np.radians(self._config.roll_deg)
         kind = rng.random()
-        if kind < 0.6:
+        if kind < 0.75:
             return float(rng.normal(0, 0.15) * largest)
         return float(rng.uniform(-1, 1) * largest * (3 if kind > 0.97 else 1))
 
