@@ -12,6 +12,10 @@ from pixloc_core.shapes import Float, Tensor
 
 N = TypeVar("N", bound=nn.Module)
 
+# Of ImageNet, in RGB: published encoders were trained on images normalized like this.
+_IMAGE_MEAN = (0.485, 0.456, 0.406)
+_IMAGE_STD = (0.229, 0.224, 0.225)
+
 
 class NetworkOutput(NamedTuple):
     """One output of a network: raw features, not normalized, and confidence in [0, 1]."""
@@ -111,3 +115,9 @@ def check_outputs(name: str, scales: Sequence[int], dims: Sequence[int]) -> None
             f"{name}.output_dim is {tuple(dims)}, "
             f"expected one entry for each of output_scales {tuple(scales)}"
         )
+
+
+def normalize_colours(image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
+    """Images in [0, 1] as the published encoders expect them."""
+    mean, std = (image.new_tensor(v)[:, None, None] for v in (_IMAGE_MEAN, _IMAGE_STD))
+    return (image - mean) / std

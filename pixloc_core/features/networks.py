@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 from pixloc_core.config import check, section, setting
 from pixloc_core.errors import ConfigError
 from pixloc_core.features.feature_network import Architecture, FeatureNetwork, NetworkOutput
+from pixloc_core.features.gaussian import GaussianConfig, GaussianNet
 from pixloc_core.features.light import LightConfig, LightNet
+from pixloc_core.features.s2dnet import S2DNet, S2DNetConfig
 from pixloc_core.features.unet import UNet, UNetConfig
 
 __all__ = [
@@ -31,6 +33,8 @@ class NetworkKind(NamedTuple):
 NETWORKS: Mapping[str, NetworkKind] = {
     "unet": NetworkKind(UNetConfig, UNet),
     "light": NetworkKind(LightConfig, LightNet),
+    "s2dnet": NetworkKind(S2DNetConfig, S2DNet),
+    "gaussian": NetworkKind(GaussianConfig, GaussianNet),
 }
 
 
@@ -41,6 +45,10 @@ class NetworkConfig:
     kind: str = setting("unet", doc="Kind of the network.", choices=tuple(NETWORKS))
     unet: UNetConfig = section(UNetConfig, doc="U-Net of PixLoc.")  # noqa: RUF009 (a field)
     light: LightConfig = section(LightConfig, doc="Lean network.")  # noqa: RUF009 (a field)
+    s2dnet: S2DNetConfig = section(S2DNetConfig, doc="S2DNet.")  # noqa: RUF009 (a field)
+    gaussian: GaussianConfig = section(  # noqa: RUF009 (a field)
+        GaussianConfig, doc="Gaussian pyramid of the image."
+    )
 
     def __post_init__(self) -> None:
         check(self)

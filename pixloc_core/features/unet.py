@@ -14,12 +14,13 @@ from torch.nn.functional import interpolate
 from pixloc_core.config import check, setting
 from pixloc_core.errors import ConfigError
 from pixloc_core.features.encoders import ENCODERS, NUM_STAGES, create_encoder
-from pixloc_core.features.feature_network import FeatureNetwork, NetworkOutput, check_outputs
+from pixloc_core.features.feature_network import (
+    FeatureNetwork,
+    NetworkOutput,
+    check_outputs,
+    normalize_colours,
+)
 from pixloc_core.shapes import Float, Tensor
-
-# Of ImageNet, in RGB: the encoders were trained on images normalized like this.
-_IMAGE_MEAN = (0.485, 0.456, 0.406)
-_IMAGE_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,8 +119,7 @@ class UNet(FeatureNetwork):
             is the block of image pixels from (s x, s y); at sizes that are not multiples of 16
             an output may lack the last rows and columns.
         """
-        mean, std = (image.new_tensor(v)[:, None, None] for v in (_IMAGE_MEAN, _IMAGE_STD))
-        features = (image - mean) / std
+        features = normalize_colours(image)
         skips = []
         for stage in self.encoder:
             features = stage(features)
