@@ -48,7 +48,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Options for all verbs may stand before or after the verb.
     options, rest = common.parse_known_args(arguments)
     _set_log_level(options.log_level)
-    args = _parser(common, rest).parse_args(rest)
+    parser = _parser(common, rest)
+    args, late = parser.parse_known_args(rest)
+    # argparse takes settings only next to the other words: these stand behind an option.
+    if late and not (hasattr(args, "settings") and all(map(_is_setting, late))):
+        parser.error(f"unrecognized arguments: {' '.join(late)}")
+    if late:
+        args.settings += late
     module = importlib.import_module(VERBS[args.verb])
     try:
         return int(module.run(args))
@@ -64,6 +70,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"pixloc {args.verb}: interrupted", file=sys.stderr)
         return 1
+
+
+def _is_setting(argument: str) -> bool:
+    return "=" in argument and not argument.startswith("-")
 
 
 def _common_options() -> argparse.ArgumentParser:

@@ -45,7 +45,7 @@ def add_parser(subparsers: "Subparsers") -> None:
         metavar="PNG",
         help="draw some pairs of the data into this file instead of training",
     )
-    parser.add_argument("overrides", nargs="*", metavar="a.b=c", help="settings that differ")
+    parser.add_argument("settings", nargs="*", metavar="a.b=c", help="single settings")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     if args.resume:
         if args.conf is not None:
             raise ConfigError(f"--conf {args.conf}: a run is resumed with its own settings")
-        store, config = RunStore.open(folder, tuple(args.overrides))
+        store, config = RunStore.open(folder, tuple(args.settings))
     else:
         config = _load_config(args)
         store = RunStore.create(folder, config)
@@ -89,7 +89,7 @@ def _load_config(args: argparse.Namespace) -> "TrainConfig":
     from pixloc_core.config import load
     from pixloc_core.training.config import TrainConfig
 
-    return load(TrainConfig, args.conf, args.overrides)
+    return load(TrainConfig, args.conf, args.settings)
 
 
 def _draw_pairs(config: "TrainConfig", path: Path) -> int:

@@ -11,7 +11,7 @@ from pixloc_core.errors import ConfigError, PixlocError
 from pixloc_core.training.collections.source import PairSamplingConfig
 from pixloc_core.training.pairs import PairBatch, PairSource, Split
 from pixloc_core.training.photometric import PhotometricConfig
-from pixloc_core.training.synthetic.source import SyntheticConfig
+from pixloc_core.training.synthetic.synthetic_config import SyntheticConfig
 
 # Validation takes its pairs from indices that training never reaches.
 _FIRST_VALIDATION_INDEX = 1 << 40

@@ -197,7 +197,8 @@ def _finish(run: _Run) -> None:
 
 def _complain(run: _Run, report: StepReport, bad: int) -> None:
     step, limit = run.trainer.step, run.config.optimization.max_bad_steps
-    found = f"loss {float(report.evaluation.loss.mean()):.3g}, gradient {report.gradient_norm:.3g}"
+    loss = float(report.evaluation.loss.detach().mean())
+    found = f"loss {loss:.3g}, gradient {report.gradient_norm:.3g}"
     if bad >= limit:
         raise TrainingError(
             f"step {step}: {found}, {bad} steps in a row without finite numbers; "

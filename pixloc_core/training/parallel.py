@@ -4,11 +4,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.distributed.nn.functional import all_reduce
 
 from pixloc_core.shapes import Float, Tensor
 
@@ -83,7 +83,7 @@ class SynchronizedBatchNorm2d(nn.BatchNorm2d):
             return super().forward(input)
         count = input.new_tensor([input.numel() / input.shape[1]])
         sums = torch.cat((input.sum((0, 2, 3)), input.square().sum((0, 2, 3)), count))
-        sums = all_reduce(sums.float())  # type: ignore[no-untyped-call]
+        sums = _sum_over_ranks(sums.float())
         channels, total = input.shape[1], sums[-1].detach()
         mean = sums[:channels] / total
         variance = (sums[channels:-1] / total - mean.square()).clamp(min=0.0)
@@ -101,6 +101,27 @@ class SynchronizedBatchNorm2d(nn.BatchNorm2d):
         self.running_var.lerp_(variance, self.momentum)
         if self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
+
+
+class _SumOverRanks(torch.autograd.Function):
+    """Sum over the processes; the gradient of each summand is the sum of theirs."""
+
+    @staticmethod
+    def forward(context: Any, values: Tensor) -> Tensor:
+        total = values.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone()
+        dist.all_reduce(total)
+        return total
+
+
+def _sum_over_ranks(values: Float[Tensor, " k"]) -> Float[Tensor, " k"]:
+    total: Tensor = _SumOverRanks.apply(values)  # type: ignore[no-untyped-call]
+    return total
 
 
 def synchronize_norms(module: nn.Module) -> None:

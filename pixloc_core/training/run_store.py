@@ -92,7 +92,10 @@ class RunStore:
         path = self.folder / "state.safetensors"
         partial = path.with_name(f".{path.name}.partial")
         header = {"version": VERSION, "step": state.step, "best": state.best}
-        tensors = {name: value.detach().cpu().clone() for name, value in state.tensors.items()}
+        tensors = {
+            name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for name, value in state.tensors.items()
+        }
         try:
             save_file(tensors, partial, metadata={"pixloc": json.dumps(header)})
             partial.replace(path)

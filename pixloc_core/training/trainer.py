@@ -103,6 +103,7 @@ class Trainer:
         for group in self._optimizer.param_groups:
             group["lr"] = min(rate * group["factor"], group["largest"])
         self._optimizer.zero_grad(set_to_none=True)
+        statistics = [buffer.clone() for buffer in self.model.buffers()]
         evaluation = self.evaluate(batch, indices, model=self._parallel)
         evaluation.loss.mean().backward()
         parameters = [p for p in self.model.parameters() if p.grad is not None]
@@ -111,6 +112,10 @@ class Trainer:
         taken = bool(torch.isfinite(norm))
         if taken:
             self._optimizer.step()
+        else:
+            # The running statistics of the batch would stay in the network.
+            for buffer, before in zip(self.model.buffers(), statistics, strict=True):
+                buffer.copy_(before)
         self.step += 1
         return StepReport(taken, float(norm), rate, evaluation)
 
@@ -175,7 +180,10 @@ class Trainer:
         Raises:
             CheckpointError: If they are not finite.
         """
-        network = {name: v.detach().clone() for name, v in self.model.network.state_dict().items()}
+        network = {
+            name: value.detach().clone(memory_format=torch.contiguous_format)
+            for name, value in self.model.network.state_dict().items()
+        }
         return Weights(self.model.network.config, network, self.model.damping_table(), provenance)
 
 

