@@ -1,0 +1,1 @@
+"""Training pairs from real images with known poses."""
