@@ -212,8 +212,8 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_two_processes_give_the_parameters_of_one_with_the_joint_batch(tmp_path: Path) -> None:
     # Adam turns rounding errors of small gradients into steps of up to the learning rate.
-    rate = "optimization.learning_rate=0.0005"
-    overrides = ("optimization.batch_size=4", "optimization.steps=6", rate)
+    rates = ("optimization.learning_rate=0.0005", "optimization.damping_rate=1")
+    overrides = ("optimization.batch_size=4", "optimization.steps=6", *rates)
     run_training(tmp_path / "one", small_config(*overrides))
     (tmp_path / "two").mkdir()
     subprocess.run(

@@ -1,0 +1,142 @@
+"""What several processes and frozen or checkpointed networks have in common: same results."""
+
+import copy
+from itertools import pairwise
+
+import pytest
+import torch
+from toy_pairs import PlanePairs
+from toy_training import small_config
+
+from pixloc_core.config import load
+from pixloc_core.errors import ConfigError
+from pixloc_core.features.networks import create_network
+from pixloc_core.training.config import OptimizationConfig, TrainConfig
+from pixloc_core.training.data import (
+    iterate_batches,
+    rank_share,
+    step_indices,
+    validation_indices,
+)
+from pixloc_core.training.parallel import Ranks, SynchronizedBatchNorm2d, synchronize_norms
+from pixloc_core.training.trainer import Trainer, learning_rate
+from pixloc_core.training.two_view import TwoViewModel
+
+PAIRS = PlanePairs()
+
+
+def create_trainer(*overrides: str) -> Trainer:
+    config = small_config(*overrides)
+    torch.manual_seed(0)
+    network = create_network(config.network)
+    model = TwoViewModel(network, config.aligner, torch.zeros(3, 6), bf16=config.optimization.bf16)
+    return Trainer(model, config, Ranks())
+
+
+def test_checkpointed_blocks_give_the_same_gradients_and_statistics() -> None:
+    plain, checkpointed = create_trainer(), create_trainer("optimization.checkpoint=true")
+    for trainer in (plain, checkpointed):
+        trainer.train_step(PAIRS.batch([0, 1]), [0, 1])
+    state = plain.model.state_dict()
+    for name, value in checkpointed.model.state_dict().items():
+        torch.testing.assert_close(value, state[name], rtol=0, atol=1e-6)
+    assert int(state["network.encoder.0.0.large.norm.num_batches_tracked"]) == 2
+
+
+def test_frozen_norms_keep_their_statistics_and_their_weights_still_learn() -> None:
+    trainer = create_trainer("optimization.freeze_norm=true")
+    before = copy.deepcopy(trainer.model.state_dict())
+    trainer.train_step(PAIRS.batch([0, 1]), [0, 1])
+    after = trainer.model.state_dict()
+    changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    assert not any("running" in name for name in changed)
+    assert any("norm.weight" in name for name in changed)
+
+
+def test_gradients_are_clipped_before_the_step() -> None:
+    trainer = create_trainer("optimization.clip_norm=0.001")
+    report = trainer.train_step(PAIRS.batch([0, 1]), [0, 1])
+    assert report.gradient_norm > 0.1
+    gradients = [p.grad for p in trainer.model.parameters() if p.grad is not None]
+    total = torch.stack([gradient.norm() for gradient in gradients]).norm()
+    assert float(total) == pytest.approx(0.001, rel=1e-3)
+
+
+def test_half_precision_changes_the_loss_little_and_trains() -> None:
+    plain, half = create_trainer(), create_trainer("optimization.bf16=true")
+    batch = PAIRS.batch([0, 1])
+    losses = [t.train_step(batch, [0, 1]).evaluation.loss.detach() for t in (plain, half)]
+    assert not torch.equal(*losses)
+    torch.testing.assert_close(*losses, rtol=0.3, atol=0.1)
+
+
+def test_damping_learns_at_its_own_bounded_rate() -> None:
+    trainer = create_trainer("optimization.learning_rate=0.0001", "optimization.warmup_steps=0")
+    trainer.train_step(PAIRS.batch([0, 1]), [0, 1])
+    table = trainer.model.damping_table()
+    assert table is not None
+    # The first step of Adam is as long as the learning rate.
+    assert float(table.abs().max()) == pytest.approx(0.01, rel=1e-2)
+
+
+def test_damping_that_is_not_learned_stays_out_of_the_weights() -> None:
+    network = create_network(small_config().network)
+    assert TwoViewModel(network, small_config().aligner).damping_table() is None
+
+
+def test_synchronized_norms_keep_names_and_act_alike_when_evaluated() -> None:
+    network = create_network(small_config().network).eval()
+    image = torch.rand(1, 3, 64, 96)
+    expected = network(image)
+    names = list(network.state_dict())
+    synchronize_norms(network)
+    assert sum(isinstance(m, SynchronizedBatchNorm2d) for m in network.modules()) > 5
+    assert list(network.state_dict()) == names
+    for found, wanted in zip(network(image), expected, strict=True):
+        torch.testing.assert_close(found.features, wanted.features)
+
+
+def test_processes_share_each_batch_without_gap_or_overlap() -> None:
+    shares = [step_indices(7, 6, rank_share(6, rank, 3)) for rank in range(3)]
+    assert shares == [[42, 43], [44, 45], [46, 47]]
+    with pytest.raises(ConfigError, match="batch_size is 4, expected a multiple of the 3"):
+        rank_share(4, 0, 3)
+
+
+def test_workers_make_the_same_batches_in_the_same_order() -> None:
+    alone = list(iterate_batches(PAIRS, range(3, 6), 2, range(2), workers=0))
+    ahead = list(iterate_batches(PAIRS, range(3, 6), 2, range(2), workers=2))
+    assert [batch.names for batch in ahead] == [
+        ("plane 6", "plane 7"),
+        ("plane 8", "plane 9"),
+        ("plane 10", "plane 11"),
+    ]
+    for a, b in zip(alone, ahead, strict=True):
+        assert torch.equal(a.query.image, b.query.image)
+        assert torch.equal(a.query_from_ref.data, b.query_from_ref.data)
+
+
+def test_validation_has_its_own_pairs() -> None:
+    batches = list(validation_indices(5, 2))
+    assert [len(batch) for batch in batches] == [2, 2, 1]
+    assert min(min(batch) for batch in batches) > 10**9 * 64
+
+
+def test_the_learning_rate_warms_up_and_falls_to_its_end() -> None:
+    config = OptimizationConfig(
+        steps=110, warmup_steps=10, learning_rate=1.0, final_rate=0.1, schedule="cosine"
+    )
+    rates = [learning_rate(config, step) for step in range(120)]
+    assert rates[:10] == pytest.approx([0.1 * (i + 1) for i in range(10)])
+    assert all(a >= b for a, b in pairwise(rates[10:]))
+    assert rates[60] == pytest.approx(0.55)
+    assert rates[110:] == pytest.approx([0.1] * 10)
+    exponential = OptimizationConfig(
+        steps=100, warmup_steps=0, learning_rate=1.0, final_rate=0.01, schedule="exponential"
+    )
+    assert learning_rate(exponential, 50) == pytest.approx(0.1)
+
+
+def test_an_objective_without_weight_is_refused() -> None:
+    with pytest.raises(ConfigError, match="expected one above 0"):
+        load(TrainConfig, overrides=["objective.reprojection_weight=0"])
