@@ -122,7 +122,7 @@ class _Dice:
 
 
 def _coordinates(images: Tensor) -> tuple[Tensor, Tensor]:
-    """x and y of the pixels, -1 to 1 over the width, `(1, 1, h, w)`."""
+    """Coordinates x and y of the pixels, -1 to 1 over the width, `(1, 1, h, w)`."""
     height, width = images.shape[-2:]
     x = torch.linspace(-1, 1, width, device=images.device)
     y = torch.linspace(-1, 1, height, device=images.device) * height / width

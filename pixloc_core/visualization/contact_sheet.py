@@ -62,5 +62,5 @@ def _depth_colours(depth: Tensor, is_point: Tensor) -> NDArray[np.uint8]:
     far = torch.where(is_point, log_depth, -torch.inf).amax(-1, keepdim=True)
     part = ((log_depth - near) / (far - near).clamp(min=1e-6)).nan_to_num().clamp(0, 1)
     levels = (255 * (1 - part)).round().to(torch.uint8).numpy()
-    coloured: Image = cv2.applyColorMap(levels, cv2.COLORMAP_TURBO)
-    return coloured[..., ::-1].copy()
+    coloured = np.asarray(cv2.applyColorMap(levels, cv2.COLORMAP_TURBO), np.uint8)
+    return np.ascontiguousarray(coloured[..., ::-1])

@@ -27,10 +27,20 @@ class Palette:
         self._rng = rng
         self._photo_share = photo_share if layers["photo"] else 0.0
 
-    def ground(self) -> Material:
-        """Streets, lawns, flat roofs, open land."""
+    def ground(self, scale: float = 1.0) -> Material:
+        """Streets, lawns, flat roofs, open land; the scale fits the distance of the camera.
+
+        A second texture shines through, so that the repetition of the first is hidden.
+        """
         kind = self._kind("ground", "ground", "masonry", "foliage", factor=0.6)
-        return self._make(kind, (2.0, 6.0), turn=True, over=("stains", (8, 25), 0.8))
+        under = ("stains", (8.0, 25.0), 0.8)
+        if self._rng.random() < 0.7:
+            under = (
+                self._kind("ground"),
+                (7.0 * scale, 20.0 * scale),
+                self._rng.uniform(0.25, 0.6),
+            )
+        return self._make(kind, (2.0 * scale, 5.0 * scale), turn=True, over=under)
 
     def floor(self) -> Material:
         """Floors of rooms."""

@@ -13,6 +13,11 @@ from pixloc_core.training.synthetic.ray_casting import Shape
 Array = NDArray[np.float64]
 
 
+def up(height: float) -> Array:
+    """Way upwards."""
+    return np.array([0.0, 0.0, height])
+
+
 @dataclass(frozen=True, kw_only=True)
 class Material:
     """How a surface looks.

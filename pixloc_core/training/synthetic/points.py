@@ -129,6 +129,6 @@ def see_pixels(rendered: Rendered) -> Tensor:
     index = nearest[..., 1].clamp(max=height - 1) * width + nearest[..., 0].clamp(max=width - 1)
     found = rendered.inv_depth[1::2].flatten(1).gather(1, index)
     seen = valid & (inv_depth > 0) & (found * points[..., 2] < 1.03)
-    coarse = seen.unflatten(1, (-(-height // 2), -(-width // 2)))
+    coarse = seen.view(-1, -(-height // 2), -(-width // 2))
     fine = coarse.repeat_interleave(2, 1).repeat_interleave(2, 2)
     return fine[:, :height, :width]

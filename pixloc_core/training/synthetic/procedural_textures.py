@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from pixloc_core.training.synthetic.texture_atlas import Texture
 
-Field = NDArray[np.float32]
+Field = NDArray[np.floating]
 Random = np.random.Generator
 # Most surfaces are warmer than grey.
 _WARM = np.array([1.0, 0.1, -1.1])
@@ -27,20 +27,23 @@ def value_noise(rng: Random, size: int, *, coarsest: int = 2, persistence: float
         total += weight * large[start : start + size, start : start + size]
         cells, weight = cells * 2, weight * persistence
     low, high = np.percentile(total, (1, 99))
-    return np.clip((total - low) / max(high - low, 1e-6), 0, 1).astype(np.float32)
+    scaled: Field = np.clip((total - low) / max(high - low, 1e-6), 0, 1)
+    return scaled
 
 
 def _colours(rng: Random, field: Field, *, contrast: float = 0.5) -> Field:
     """Colour (s, s, 3) of a field in [0, 1]: between two related colours."""
     middle = rng.uniform(0.2, 0.7) + rng.normal(0, 0.035, 3) + rng.uniform(-0.02, 0.07) * _WARM
-    swing = contrast * (rng.uniform(0.4, 1.0) + rng.normal(0, 0.15, 3))
-    return middle + (field[..., None] - 0.5) * swing
+    swing = contrast * (rng.uniform(0.4, 1.0) + rng.normal(0, 0.07, 3))
+    colour: Field = middle + (field[..., None] - 0.5) * swing
+    return colour
 
 
 def _rgba(colour: Field, alpha: Field | float = 1.0) -> Texture:
     alpha_plane = np.broadcast_to(np.asarray(alpha, np.float32), colour.shape[:2])
     stacked = np.dstack((colour, alpha_plane))
-    return np.round(255 * np.clip(stacked, 0, 1)).astype(np.uint8)
+    texture: Texture = np.round(255 * np.clip(stacked, 0, 1)).astype(np.uint8)
+    return texture
 
 
 def ground(rng: Random, size: int) -> Texture:

@@ -43,18 +43,15 @@ class Hits:
     patch: Tensor
 
 
-def view_maps(
-    origin: Tensor, u: Tensor, v: Tensor, exists: Tensor, cam_from_world: Pose
-) -> Tensor:
+def view_maps(corners: Tensor, exists: Tensor, cam_from_world: Pose) -> Tensor:
     """Maps `(*b, q, 3, 3)` from rays (x, y, 1) of cameras to (1, a, b) / depth of each patch.
 
     Args:
-        origin: Corners of the patches, `(*b, q, 3)`, in the world.
-        u: First edges.
-        v: Second edges.
+        corners: Corner and both edges of the patches, `(*b, q, 3, 3)`, in the world.
         exists: Patches `(*b, q)` that are not padding.
         cam_from_world: Poses `(*b)` of the cameras.
     """
+    origin, u, v = corners.unbind(-2)
     normal = torch.linalg.cross(u, v)
     norm_sq = normal.square().sum(-1, keepdim=True).clamp(min=_TINY**2)
     to_a = torch.linalg.cross(v, normal) / norm_sq
@@ -81,6 +78,26 @@ def shape_mask(shape: Tensor, seed: Tensor, a: Tensor, b: Tensor) -> Tensor:
     inside = inside & torch.where(shape == Shape.TRIANGLE, a + b <= 1 + _SEAM, True)
     inside = inside & torch.where(shape == Shape.LEAVES, 0.85 - r2 + 0.28 * noise > 0, True)
     return inside & torch.where(shape == Shape.FENCE, bars, True)
+
+
+def drop_outside_shape(
+    hit: Tensor, shape: Tensor, seed: Tensor, waw_bw: tuple[Tensor, Tensor, Tensor]
+) -> None:
+    """Take hits `(m, p)` back, in place, that the shapes `(m,)` of their patches leave out.
+
+    Args:
+        hit: Hits of the parallelograms.
+        shape: Shapes.
+        seed: As for `shape_mask`.
+        waw_bw: A denominator, and a and b times it, `(m, p)`.
+    """
+    tiles = (shape != Shape.FULL).nonzero()[:, 0]
+    if len(tiles) == 0:
+        return
+    row, pixel = hit[tiles].nonzero(as_tuple=True)
+    tile = tiles[row]
+    w, aw, bw = (part[tile, pixel] for part in waw_bw)
+    hit[tile, pixel] = shape_mask(shape[tile], seed[tile], aw / w, bw / w)
 
 
 def cast_rays(maps: Tensor, shape: Tensor, seed: Tensor, rays: Tensor) -> tuple[Tensor, Tensor]:
@@ -153,7 +170,7 @@ def cast_images(maps: Tensor, shape: Tensor, seed: Tensor, rays: Tensor) -> Hits
     best, patch = _nearest(flat, x.contiguous(), y.contiguous(), candidates, counts)
     back = torch.empty_like(order)
     back[order] = torch.arange(len(order), device=order.device)
-    best, patch = best[back].unflatten(0, (views, tiles)), patch[back].unflatten(0, (views, tiles))
+    best, patch = (part[back].view(views, tiles, -1) for part in (best, patch))
     return Hits(best, torch.where(patch >= 0, patch - first_patch, -1))
 
 
@@ -216,11 +233,7 @@ def _nearest(
         seam = _SEAM * w
         hit = (torch.minimum(aw, bw) >= -seam) & (torch.maximum(aw, bw) <= w + seam)
         hit &= w > best[:m]
-        special = (flat.shape[ids] != Shape.FULL).nonzero()[:, 0]
-        if len(special):
-            inv_w = 1 / w[special].clamp(min=_TINY)
-            shapes, seeds = flat.shape[ids[special], None], flat.seed[ids[special], None]
-            hit[special] &= shape_mask(shapes, seeds, aw[special] * inv_w, bw[special] * inv_w)
+        drop_outside_shape(hit, flat.shape[ids], flat.seed[ids], (w, aw, bw))
         best[:m] = torch.where(hit, w, best[:m])
         patch[:m] = torch.where(hit, ids[:, None], patch[:m])
     return best, patch

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 from torch.nn import functional
@@ -40,6 +41,16 @@ class Rendered:
     maps: Tensor
 
 
+Stackable = TypeVar("Stackable", Camera, Pose)
+
+
+def stack_objects(items: Sequence[Stackable]) -> Stackable:
+    """Cameras or poses as one batch; `torch.stack` is typed for tensors alone."""
+    stack: Any = torch.stack
+    joined: Stackable = stack(list(items))
+    return joined
+
+
 class Renderer:
     """Draws places.
 
@@ -74,10 +85,10 @@ class Renderer:
         """
         rays = torch.stack([self._rays(camera.to(self._device)) for camera in cameras])
         tiles = self._to_tiles(rays)
-        maps = view_maps(*patches.corners.unbind(-2), patches.exists, poses)
+        maps = view_maps(patches.corners, patches.exists, poses)
         maps32, seed32 = maps.float(), patches.seed.float()
         hits = cast_images(maps32, patches.shape, seed32, tiles)
-        joined: Camera = torch.stack(list(cameras)).to(self._device)  # type: ignore[call-overload]
+        joined = stack_objects(cameras).to(self._device)
         shader = Shader(patches, maps32, poses, joined.f[..., 0], self._atlas)
         surface, mask = shader.surface(hits, tiles)
         sunlit = None
@@ -88,7 +99,7 @@ class Renderer:
         colours[~mask] = shader.sky(light, mask, tiles, clouds)
         flat = self._flat(hits)
         smooth = smooth_edges(self._from_tiles(colours), flat, rays, maps32, patches)
-        images = expose(smooth.movedim(-1, 1), light.glow[:, 1])
+        images = expose(smooth.movedim(-1, 1), light.glow)
         return Rendered(images, flat.inv_depth, flat.patch, joined, poses, patches, maps)
 
     def _flat(self, hits: Hits) -> Hits:
@@ -105,11 +116,11 @@ class Renderer:
         """`(v, h, w, c)` as `(v, t, p, c)`; the border is repeated to full tiles."""
         right, below = self._columns * TILE - self._width, self._rows * TILE - self._height
         padded = functional.pad(image.movedim(-1, 1), (0, right, 0, below), mode="replicate")
-        tiles = padded.unflatten(-1, (self._columns, TILE)).unflatten(2, (self._rows, TILE))
+        tiles = padded.reshape(len(image), -1, self._rows, TILE, self._columns, TILE)
         return tiles.permute(0, 2, 4, 3, 5, 1).flatten(3, 4).flatten(1, 2).contiguous()
 
     def _from_tiles(self, tiles: Tensor) -> Tensor:
         """`(v, t, p, c)` as `(v, h, w, c)`."""
-        blocks = tiles.unflatten(2, (TILE, TILE)).unflatten(1, (self._rows, self._columns))
+        blocks = tiles.view(len(tiles), self._rows, self._columns, TILE, TILE, -1)
         image = blocks.transpose(2, 3).flatten(1, 2).flatten(2, 3)
         return image[:, : self._height, : self._width]

@@ -80,9 +80,11 @@ class Shader:
         return Surface(view, points, normals, albedo, emission, depth), mask
 
     def _directions(self, view: Tensor, xy: Tensor) -> Tensor:
-        R = self._world_from_cam.R.float()[view]
+        rotation = self._world_from_cam.R.float()[view]
         return torch.addcmul(
-            torch.addcmul(R[:, :, 2], R[:, :, 0], xy[:, :1]), R[:, :, 1], xy[:, 1:]
+            torch.addcmul(rotation[:, :, 2], rotation[:, :, 0], xy[:, :1]),
+            rotation[:, :, 1],
+            xy[:, 1:],
         )
 
     @staticmethod
@@ -105,7 +107,7 @@ class Shader:
             patches.amounts.flatten(0, 1).float()[patch],
         )
         base = self._texture(patches.base_uv, kinds[:, 1], patch, ab, step)
-        over = self._texture(patches.overlay_uv, kinds[:, 2], patch, ab, step)
+        over = self._texture(patches.overlay_uv, kinds[:, 2], patch, ab, step, blend_levels=False)
         alpha = over[:, 3:] * amounts[:, :1]
         lit = over[:, :3].square()
         # Squares stand for the exponent 2.2 of sRGB.
@@ -113,7 +115,14 @@ class Shader:
         return albedo.clamp_(0.01, 1), lit * alpha * amounts[:, 1:2]
 
     def _texture(
-        self, table: Tensor, layer: Tensor, patch: Tensor, ab: Tensor, step: Tensor
+        self,
+        table: Tensor,
+        layer: Tensor,
+        patch: Tensor,
+        ab: Tensor,
+        step: Tensor,
+        *,
+        blend_levels: bool = True,
     ) -> Tensor:
         at = table.flatten(0, 1).float()[patch]
         uv = torch.addcmul(torch.addcmul(at[:, 0], at[:, 1], ab[:, :1]), at[:, 2], ab[:, 1:])
@@ -121,7 +130,7 @@ class Shader:
         # Between the longer and the shorter extent: neither aliased nor all blurred.
         extent = spread.square().sum(-1)
         footprint = (0.65 * extent.amax(-1) + 0.35 * extent.amin(-1)).sqrt()
-        return self._atlas.sample(layer, uv, footprint)
+        return self._atlas.sample(layer, uv, footprint, blend_levels=blend_levels)
 
     def sky(self, light: Light, mask: Tensor, rays: Tensor, cloud_layer: Tensor) -> Tensor:
         """Colours of the pixels outside the mask: a gradient with clouds."""
@@ -178,16 +187,17 @@ def _lamp_light(surface: Surface, light: Light) -> Tensor:
     return total
 
 
-def expose(colours: Tensor, aim: Tensor) -> Tensor:
+def expose(colours: Tensor, glow: Tensor) -> Tensor:
     """Linear images `(v, 3, h, w)` as a camera with automatic exposure shows them, in [0, 1].
 
     Args:
         colours: Linear colours, of any brightness.
-        aim: Mean brightness `(v,)` of the result, roughly.
+        glow: As of `Light`.
     """
+    aim, follow = glow[:, 1], glow[:, 2]
     brightness = colours.clamp(min=0).sqrt().mean((1, 2, 3)).clamp(min=1e-3)
-    gain = (aim.sqrt() / brightness * 0.9).square()[:, None, None, None]
-    linear = colours * gain
+    gain = (0.8 * aim / brightness.square()) ** follow
+    linear = colours * gain[:, None, None, None]
     # Rolls off towards white as films and cameras do.
     linear = linear * (1 + linear / 4) / (1 + linear)
     return (1.25 * linear).clamp(0, 1).sqrt()

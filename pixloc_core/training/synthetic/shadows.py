@@ -5,7 +5,7 @@ import torch
 from pixloc_core.shapes import Tensor
 from pixloc_core.training.synthetic.light import Light
 from pixloc_core.training.synthetic.patches import Patches
-from pixloc_core.training.synthetic.ray_casting import Shape, shape_mask
+from pixloc_core.training.synthetic.ray_casting import drop_outside_shape
 from pixloc_core.training.synthetic.shading import Surface
 
 _TINY = 1e-9
@@ -40,7 +40,7 @@ def find_sunlit(
 
 
 def _sun_rows(patches: Patches, sun: Tensor) -> Tensor:
-    """Linear functions (x, y, z, 1) of a point: way s to the plane of the patch, and a, b there."""
+    """Linear functions (x, y, z, 1) of points: way s to the plane of a patch, and a, b there."""
     origin, u, v = patches.corners.unbind(-2)
     normal = torch.linalg.cross(u, v)
     norm_sq = normal.square().sum(-1, keepdim=True).clamp(min=_TINY**2)
@@ -94,7 +94,7 @@ def _shaded(
     flat, shape, seed = (
         rows.flatten(0, 1).flatten(1),
         patches.shape.flatten(),
-        patches.seed.flatten(),
+        patches.seed.flatten().float(),
     )
     shaded = torch.zeros(x.shape, dtype=torch.bool, device=x.device)
     sorted_counts = counts.flatten()[order]
@@ -110,12 +110,8 @@ def _shaded(
             for i in (0, 4, 8)
         )  # fmt: skip
         hit = (s > least[:m]) & (torch.minimum(a, b) >= 0) & (torch.maximum(a, b) <= 1)
-        special = (shape[ids] != Shape.FULL).nonzero()[:, 0]
-        if len(special):
-            part = ids[special]
-            seeds = seed[part, None].float()
-            hit[special] &= shape_mask(shape[part, None], seeds, a[special], b[special])
+        drop_outside_shape(hit, shape[ids], seed[ids], (torch.ones_like(a), a, b))
         shaded[:m] |= hit
     back = torch.empty_like(order)
     back[order] = torch.arange(len(order), device=order.device)
-    return shaded[back].unflatten(0, (views, tiles))
+    return shaded[back].view(views, tiles, -1)

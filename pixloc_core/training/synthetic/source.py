@@ -16,10 +16,12 @@ from pixloc_core.training.synthetic.patches import PatchBuilder, Patches, stack_
 from pixloc_core.training.synthetic.places import MAKERS
 from pixloc_core.training.synthetic.points import PointPicker
 from pixloc_core.training.synthetic.procedural_textures import make_textures
-from pixloc_core.training.synthetic.renderer import Renderer
+from pixloc_core.training.synthetic.renderer import Renderer, stack_objects
 from pixloc_core.training.synthetic.synthetic_config import SyntheticConfig
-from pixloc_core.training.synthetic.texture_atlas import TextureAtlas, read_photos
+from pixloc_core.training.synthetic.texture_atlas import Texture, TextureAtlas, read_photos
 from pixloc_core.training.synthetic.view_drawing import DrawnViews, ViewDrawer
+
+__all__ = ["DrawnPair", "SyntheticConfig", "SyntheticSource"]
 
 # Pairs drawn at once: on a CPU more of them do not fit into its caches.
 _CHUNK_CPU, _CHUNK_DEVICE = 1, 32
@@ -82,7 +84,7 @@ class SyntheticSource:
         if config.photos:
             kinds["photo"] = read_photos(config.photos, config.texture_size, config.max_photos)
         self._layers: dict[str, list[int]] = {}
-        textures = []
+        textures: list[Texture] = []
         for kind, made in kinds.items():
             self._layers[kind] = list(range(len(textures), len(textures) + len(made)))
             textures += made
@@ -116,7 +118,8 @@ class SyntheticSource:
         extent = float(np.linalg.norm(np.diff(place.targets, axis=0))) / 2
         drawer = LightDrawer(rng, is_indoors=place.is_indoors, lamps=place.lamps, extent=extent,
                              amount=config.light)  # fmt: skip
-        lights = drawer.draw(config.night), drawer.draw(config.night)
+        eyes = [pose.center.numpy() for pose in views.poses]
+        lights = drawer.draw(config.night, eyes[0]), drawer.draw(config.night, eyes[1])
         shadows = config.light > 0 and not place.is_indoors and rng.random() < config.shadows
         clouds = rng.choice(self._layers["clouds"], 2).tolist()
         return DrawnPair(f"{kind} {index}", place.patches, views, lights, shadows, tuple(clouds))
@@ -124,7 +127,7 @@ class SyntheticSource:
     @torch.no_grad()
     def _make(self, indices: Sequence[int]) -> PairBatch:
         pairs = [self.draw(index) for index in indices]
-        poses = torch.stack([pose for pair in pairs for pose in pair.views.poses])  # type: ignore[call-overload]
+        poses = stack_objects([pose for pair in pairs for pose in pair.views.poses])
         cameras = [camera for pair in pairs for camera in pair.views.cameras]
         rendered = self._renderer.render(
             stack_patches([pair.patches for pair in pairs]).to(self._device).repeat_interleave(2),

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -35,18 +36,23 @@ class TextureAtlas:
         starts = np.cumsum([0] + [level[..., 0].size for level in levels[:-1]])
         self._starts = torch.tensor(starts.tolist(), device=device)
 
-    def sample(self, layer: Tensor, uv: Tensor, footprint: Tensor) -> Tensor:
+    def sample(
+        self, layer: Tensor, uv: Tensor, footprint: Tensor, *, blend_levels: bool = True
+    ) -> Tensor:
         """RGBA in [0, 1] at points.
 
         Args:
             layer: Numbers `(n,)` of the textures.
             uv: Coordinates `(n, 2)` in textures: each covers one unit.
             footprint: Extent `(n,)` of a pixel in the same unit.
+            blend_levels: Whether to go smoothly from level to level, at twice the cost.
         """
         level = (footprint * self._size).clamp(min=1).log2().clamp(max=self._num_levels - 1.001)
+        mirrored = 1 - (uv.remainder(2) - 1).abs()
+        if not blend_levels:
+            return self._bilinear(layer, mirrored, level.round().long()).div_(255)
         fine = level.floor()
         blend = (level - fine)[:, None]
-        mirrored = 1 - (uv.remainder(2) - 1).abs()
         fine = fine.long()
         low = self._bilinear(layer, mirrored, fine)
         high = self._bilinear(layer, mirrored, fine + 1)
@@ -97,7 +103,7 @@ def read_photos(folder: str | Path, size: int, most: int) -> list[Texture]:
 
 def _read_photo(path: Path, size: int) -> Texture:
     encoded = np.frombuffer(path.read_bytes(), dtype=np.uint8)
-    image = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if len(encoded) else None
+    image: Any = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if len(encoded) else None
     if image is None:
         raise ImageError(f"{path}: not an image that can be read, expected jpg or png")
     small = _busiest_square(image, size)
@@ -108,19 +114,23 @@ def _read_photo(path: Path, size: int) -> Texture:
     )
 
 
-def _busiest_square(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+def _busiest_square(image: Any, size: int) -> Any:
     """The square with the least plain parts (sky, blur) of some that lie in the image."""
     height, width = image.shape[:2]
     side = int(0.8 * min(height, width))
-    best, most = image[:side, :side], -1.0
+    # Looked at in 64 pixels a square: grain is no structure.
+    scale = 64 / side
+    tiny = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    tiny = tiny.astype(np.float32)
+    slope = np.abs(np.diff(tiny, axis=0))[:, :-1] + np.abs(np.diff(tiny, axis=1))[:-1]
+    busy = cv2.blur(slope.sum(-1), (9, 9))
+    best, most = (0, 0), -1.0
     for part_y in (0.0, 0.5, 1.0):
         for part_x in (0.0, 0.33, 0.67, 1.0):
             top, left = int(part_y * (height - side)), int(part_x * (width - side))
-            square = image[top : top + side, left : left + side]
-            tiny = cv2.resize(square, (64, 64), interpolation=cv2.INTER_AREA).astype(np.float32)
-            slope = np.abs(np.diff(tiny, axis=0))[:, :-1] + np.abs(np.diff(tiny, axis=1))[:-1]
-            busy = float(np.percentile(cv2.blur(slope.sum(-1), (9, 9)), 20))
-            if busy > most:
-                best, most = square, busy
-    small: NDArray[np.uint8] = cv2.resize(best, (size, size), interpolation=cv2.INTER_AREA)
-    return small
+            row, column = int(scale * top), int(scale * left)
+            least = float(np.percentile(busy[row : row + 63, column : column + 63], 20))
+            if least > most:
+                best, most = (top, left), least
+    chosen = image[best[0] : best[0] + side, best[1] : best[1] + side]
+    return cv2.resize(chosen, (size, size), interpolation=cv2.INTER_AREA)

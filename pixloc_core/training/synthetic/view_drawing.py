@@ -8,7 +8,7 @@ import torch
 from pixloc_core.geometry import Camera, DistortionModel, Pose
 from pixloc_core.shapes import Tensor
 from pixloc_core.training.synthetic.patches import Array
-from pixloc_core.training.synthetic.places import Place
+from pixloc_core.training.synthetic.place import Place
 from pixloc_core.training.synthetic.ray_casting import cast_rays, is_hidden, view_maps
 from pixloc_core.training.synthetic.synthetic_config import SyntheticConfig
 
@@ -81,8 +81,8 @@ class ViewDrawer:
     def _draw_reference(self) -> _Probe:
         best, best_share = None, -1.0
         for _ in range(_ATTEMPTS):
-            eye = self._rng.uniform(*self._place.eyes)
-            target = self._rng.uniform(*self._place.targets)
+            eye = self._draw_in(self._place.eyes)
+            target = self._draw_in(self._place.targets)
             pose = look_at(eye, target, self._draw_roll())
             hfov = self._rng.uniform(self._config.hfov_min_deg, self._config.hfov_max_deg)
             probe = self._probe(
@@ -101,9 +101,9 @@ class ViewDrawer:
         rng, config = self._rng, self._config
         depth = reference.depth if bool(reference.hit.any()) else 1.0
         eye = reference.cam_from_world.center.numpy()
-        R = reference.cam_from_world.R.numpy()
+        rotation = reference.cam_from_world.R.numpy()
         way = rng.normal(size=3) * [1.0, 0.4, 1.0]  # in the camera's axes
-        way = R.T @ (way / np.linalg.norm(way))
+        way = rotation.T @ (way / np.linalg.norm(way))
         moved = eye + way * depth * config.baseline * amount * rng.uniform(0, 1) ** 0.7
         slack = 0.1 * depth
         low, high = self._place.eyes
@@ -111,11 +111,11 @@ class ViewDrawer:
         moved[2] = max(moved[2], min(low[2], eye[2]))
         angles = np.radians(config.yaw_deg) * amount * rng.uniform(-1, 1, 2) * [0.6, 0.25]
         # Between turning to keep the same point in sight and not turning at all.
-        fixation = eye + R[2] * depth * np.exp(rng.uniform(-0.3, 1.5))
+        fixation = eye + rotation[2] * depth * np.exp(rng.uniform(-0.3, 1.5))
         direction = fixation - moved
         direction = direction / np.linalg.norm(direction)
-        direction = direction + R[0] * np.tan(angles[0]) + R[1] * np.tan(angles[1])
-        roll = np.arctan2(-R[0, 2], -R[1, 2])
+        direction = direction + rotation[0] * np.tan(angles[0]) + rotation[1] * np.tan(angles[1])
+        roll = np.arctan2(-rotation[0, 2], -rotation[1, 2])
         pose = look_at(moved, moved + direction, roll + amount * self._draw_roll())
         ratio = config.zoom ** (amount * rng.uniform(-1, 1))
         reference_half = np.arctan(self._size[0] / 2 / reference.camera.f[0].item())
@@ -124,6 +124,10 @@ class ViewDrawer:
         if rng.random() < 0.4:
             return self._probe(reference.camera, pose)  # the same camera
         return self._probe(draw_camera(rng, self._size, hfov, config.distorted), pose)
+
+    def _draw_in(self, box: Array) -> Array:
+        point: Array = box[0] + self._rng.random(3) * (box[1] - box[0])
+        return point
 
     def _draw_roll(self) -> float:
         rng, largest = self._rng, np.radians(self._config.roll_deg)
@@ -157,7 +161,7 @@ class ViewDrawer:
 
     def _seen_from(self, cam_from_world: Pose) -> tuple[Tensor, Tensor, Tensor]:
         patches = self._place.patches
-        maps = view_maps(*patches.corners.unbind(-2), patches.exists, cam_from_world)
+        maps = view_maps(patches.corners, patches.exists, cam_from_world)
         return maps, patches.shape, patches.seed
 
 
@@ -170,8 +174,8 @@ def look_at(eye: Array, target: Array, roll: float) -> Pose:
     right = right / length if length > 1e-3 else np.array([1.0, 0.0, 0.0])
     down = np.cross(forward, right)
     cos, sin = np.cos(roll), np.sin(roll)
-    R = np.stack((cos * right + sin * down, cos * down - sin * right, forward))
-    return Pose.from_Rt(R, -R @ eye)
+    rotation = np.stack((cos * right + sin * down, cos * down - sin * right, forward))
+    return Pose.from_Rt(rotation, -rotation @ eye)
 
 
 def draw_camera(
