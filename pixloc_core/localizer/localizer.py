@@ -55,10 +55,11 @@ class LocalizerConfig:
     fan: FanConfig = section(  # noqa: RUF009 (a field)
         FanConfig, doc="Hypotheses around a pose from which the fine levels alone found nothing."
     )
-    near_levels: tuple[int, ...] = setting(
-        (0, 1, 2),
-        doc="Pyramid levels tried first from a single pose: a near prior needs no coarser ones. "
-        "Empty: all levels at once.",
+    near_stride: int = setting(
+        8,
+        doc="From a single pose, levels of at most this stride are tried first: a near prior "
+        "needs no coarser ones. 0: all levels at once.",
+        unit="px",
         ge=0,
     )
     reselect_px: float = setting(
@@ -220,10 +221,10 @@ class Localizer:
 
     def _near_aligner(self) -> AlignerConfig | None:
         """Settings of the first try; None where they would be those of the second."""
-        aligner, num_levels = self._config.aligner, self._map.num_levels
-        levels = set(aligner.levels) or set(range(num_levels))
-        near = tuple(sorted(levels & set(self._config.near_levels)))
-        if not near or set(near) == levels:
+        aligner, strides = self._config.aligner, self._extractor.strides
+        levels = sorted(set(aligner.levels) or range(len(strides)))
+        near = tuple(level for level in levels if strides[level] <= self._config.near_stride)
+        if not near or len(near) == len(levels):
             return None
         return replace(aligner, levels=near, restart=False)
 
