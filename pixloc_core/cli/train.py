@@ -99,7 +99,7 @@ def _draw_pairs(config: "TrainConfig", path: Path) -> int:
 
     source = create_source(config.data, "train", seed=config.run.seed)
     batch = source.batch(range(config.optimization.batch_size))
-    write_picture(path, draw_contact_sheet(batch))
+    write_picture(str(path), draw_contact_sheet(batch))
     print(f"{path}: {len(batch)} pairs of {source.description}")
     return 0
 

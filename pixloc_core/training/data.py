@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -12,6 +13,9 @@ from pixloc_core.training.collections.source import PairSamplingConfig
 from pixloc_core.training.pairs import PairBatch, PairSource, Split
 from pixloc_core.training.photometric import PhotometricConfig
 from pixloc_core.training.synthetic.synthetic_config import SyntheticConfig
+
+if TYPE_CHECKING:
+    from pixloc_core.training.collections.image_collection import ImageCollection
 
 # Validation takes its pairs from indices that training never reaches.
 _FIRST_VALIDATION_INDEX = 1 << 40
@@ -72,10 +76,37 @@ def create_source(
             size=config.size,
             num_points=config.num_points,
             photometric=config.photometric,
-            seed=seed + (1 << 20) * (split == "validation"),
+            seed=seed,
             device=device,
         )
-    raise ConfigError(f"DataConfig.kind is {config.kind!r}, expected synthetic")
+    from pixloc_core.training.collections.source import CollectionSource
+
+    return CollectionSource(
+        _open_collections(config),
+        config.sampling,
+        config.photometric,
+        size=config.size,
+        num_points=config.num_points,
+        split=split,
+        seed=seed,
+    )
+
+
+def _open_collections(config: DataConfig) -> Sequence["ImageCollection"]:
+    from pixloc_core.training.collections.cmu import open_cmu
+    from pixloc_core.training.collections.colmap import open_colmap
+    from pixloc_core.training.collections.megadepth import open_megadepth
+
+    listed = "sfm" if config.kind == "colmap" else "pairs"
+    for name in (listed, "images"):
+        if not getattr(config, name):
+            raise ConfigError(
+                f"data.{name} is empty, expected a folder for data.kind={config.kind}"
+            )
+    if config.kind == "colmap":
+        return (open_colmap(config.sfm, config.images),)
+    open_files = open_cmu if config.kind == "cmu" else open_megadepth
+    return open_files(config.pairs, config.images)
 
 
 class _Batches(Dataset[PairBatch | PixlocError]):

@@ -8,14 +8,16 @@ be repeated and equal results on one or several processes all follow from that.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar, cast
 
 import torch
 
 from pixloc_core.errors import ShapeError
 from pixloc_core.geometry import Camera, Pose
+from pixloc_core.geometry.tensor_backed import TensorBacked
 from pixloc_core.shapes import Bool, Float, Tensor
 
+B = TypeVar("B", bound=TensorBacked)
 Split = Literal["train", "validation"]
 
 
@@ -117,14 +119,19 @@ def join_pairs(parts: Sequence[PairBatch]) -> PairBatch:
         torch.cat([part.points_ref for part in parts]),
         torch.cat([part.is_point for part in parts]),
         torch.cat([part.is_seen for part in parts]),
-        torch.cat([part.query_from_ref for part in parts]),  # type: ignore[call-overload]
+        _cat([part.query_from_ref for part in parts]),
         tuple(name for part in parts for name in part.names),
     )
 
 
 def _join_views(views: Sequence[View]) -> View:
-    cameras = torch.cat([view.camera for view in views])  # type: ignore[call-overload]
+    cameras = _cat([view.camera for view in views])
     return View(torch.cat([view.image for view in views]), cameras)
+
+
+def _cat(items: Sequence[B]) -> B:
+    """`torch.cat` takes our own batches too, of which its type knows nothing."""
+    return cast(B, torch.cat(cast(Any, items)))
 
 
 def generator_for(seed: int, index: int, purpose: str) -> torch.Generator:

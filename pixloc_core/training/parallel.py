@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from pixloc_core.errors import ConfigError
 from pixloc_core.shapes import Float, Tensor
 
 
@@ -62,10 +63,21 @@ def join_ranks(device: torch.device) -> Iterator[Ranks]:
 
 
 def find_device(name: str) -> torch.device:
-    """The device that a config names; under `torchrun` each local process has its own GPU."""
+    """The device that a config names; under `torchrun` each local process has its own GPU.
+
+    Raises:
+        ConfigError: If there is no such device.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"RunConfig.device is {name!r}, expected auto, cpu or cuda") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"RunConfig.device is {name!r}, but there are {torch.cuda.device_count()} CUDA devices"
+        )
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     return device

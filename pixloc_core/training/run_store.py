@@ -54,18 +54,19 @@ class RunStore:
 
     @classmethod
     def create(cls, folder: Path, config: TrainConfig) -> "RunStore":
-        """Begin a run in a new folder.
+        """Begin a run in a new folder, or in that of one that has not come to save anything.
 
         Raises:
             TrainingError: If there is such a run already, or the folder cannot be written.
         """
         store = cls(folder)
-        if (folder / "config.yaml").exists():
+        if (folder / "state.safetensors").exists():
             raise TrainingError(
                 f"{folder}: there is such a run already; go on with --resume, or take another name"
             )
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            (folder / "numbers.jsonl").unlink(missing_ok=True)
         except OSError as error:
             raise TrainingError(f"{folder}: cannot make the folder ({error.strerror})") from error
         store._write("config.yaml", OmegaConf.to_yaml(to_dict(config)))

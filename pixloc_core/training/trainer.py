@@ -105,7 +105,7 @@ class Trainer:
         self._optimizer.zero_grad(set_to_none=True)
         statistics = [buffer.clone() for buffer in self.model.buffers()]
         evaluation = self.evaluate(batch, indices, model=self._parallel)
-        evaluation.loss.mean().backward()
+        evaluation.loss.mean().backward()  # type: ignore[no-untyped-call]
         parameters = [p for p in self.model.parameters() if p.grad is not None]
         norm = nn.utils.clip_grad_norm_(parameters, optimization.clip_norm or math.inf)
         # Gradients were averaged over the processes, so all of them decide alike.
@@ -196,7 +196,7 @@ def learning_rate(config: OptimizationConfig, step: int) -> float:
     if config.schedule == "constant":
         return config.learning_rate
     if config.schedule == "exponential":
-        return config.learning_rate * config.final_rate**progress
+        return float(config.learning_rate * config.final_rate**progress)
     falling = 0.5 * (1 + math.cos(math.pi * progress))
     return config.learning_rate * (config.final_rate + (1 - config.final_rate) * falling)
 

@@ -84,8 +84,8 @@ class TwoViewModel(nn.Module):
 
     def damping_table(self) -> Float[Tensor, "l 6"] | None:
         """The learned damping as `Weights` keeps it."""
-        rows = [damping.const.detach() for damping in self.damping]  # type: ignore[union-attr]
-        return torch.stack(rows) if rows else None  # type: ignore[arg-type]
+        rows = [dict(damping.named_parameters())["const"].detach() for damping in self.damping]
+        return torch.stack(rows) if rows else None
 
     def forward(self, batch: PairBatch, start: Pose) -> TwoViewOutput:
         """Align all pairs.
@@ -121,12 +121,12 @@ class TwoViewModel(nn.Module):
             confidence = sample(level.confidence[..., None], points_px)[..., 0]
             descriptors.append(normalize(seen, dim=-1))
             confidences.append(torch.where(usable, confidence, 0.0))
-        index = torch.arange(batch.points_ref.shape[1], device=batch.points_ref.device)
+        place = torch.arange(batch.points_ref.shape[1], device=batch.points_ref.device)
         return PointFeatures(
             batch.points_ref,
             tuple(descriptors),
             tuple(confidences),
-            index.expand(batch.points_ref.shape[:-1]),
+            place.expand(batch.points_ref.shape[:-1]),
         )
 
 
