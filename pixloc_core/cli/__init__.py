@@ -22,6 +22,7 @@ VERBS = {
     "bag": "pixloc_core.cli.bag",
     "weights": "pixloc_core.cli.weights",
     "train": "pixloc_core.cli.train",
+    "preprocess": "pixloc_core.cli.preprocess",
 }
 LOG_LEVELS = ("debug", "info", "warning", "error")
 

@@ -1,5 +1,6 @@
 """PairTable: the pairs of a collection with the overlap that is asked for."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,8 +42,9 @@ class PairTable:
 def find_pairs(collection: ImageCollection, config: PairSamplingConfig, split: Split) -> PairTable:
     """All pairs of a split.
 
-    Of the queries in the order of their names every `validation_every`-th one is held out. Pairs
-    for validation have such a query; pairs for training show held-out images in neither role.
+    With `validation_scenes` a collection is for one split alone. Else every `validation_every`-th
+    of its queries, in the order of their names, is held out: pairs for validation have such a
+    query, pairs for training show held-out images in neither role.
 
     Raises:
         MapError: If there is none; the message tells what was found.
@@ -60,7 +62,9 @@ def find_pairs(collection: ImageCollection, config: PairSamplingConfig, split: S
         distance = np.linalg.norm(centers[reference] - centers[query], axis=-1)
         good &= distance <= config.max_baseline
     is_held_out = held_out(collection, config.validation_every)
-    if split == "validation":
+    if config.validation_scenes:
+        wanted = np.ones_like(good)
+    elif split == "validation":
         wanted = is_held_out[query]
     else:
         wanted = ~is_held_out[query] & ~is_held_out[reference]
@@ -73,6 +77,29 @@ def find_pairs(collection: ImageCollection, config: PairSamplingConfig, split: S
     return PairTable(
         queries.astype(np.int64), offsets.astype(np.int64), reference[used][order].astype(np.int64)
     )
+
+
+def scenes_of(
+    collections: Sequence[ImageCollection], config: PairSamplingConfig, split: Split
+) -> tuple[ImageCollection, ...]:
+    """The collections that a split takes pairs from.
+
+    Raises:
+        MapError: If `validation_scenes` names an unknown one or leaves none.
+    """
+    wanted = set(config.validation_scenes)
+    unknown = wanted - {collection.name for collection in collections}
+    if unknown:
+        raise MapError(
+            f"validation scene {min(unknown)!r} is not among the {len(collections)} collections "
+            f"(first: {collections[0].name!r})"
+        )
+    if not wanted:
+        return tuple(collections)
+    chosen = tuple(c for c in collections if (c.name in wanted) == (split == "validation"))
+    if not chosen:
+        raise MapError(f"all {len(collections)} collections are validation scenes, none to train")
+    return chosen
 
 
 def held_out(collection: ImageCollection, every: int) -> NDArray[np.bool_]:

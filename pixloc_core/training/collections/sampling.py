@@ -24,6 +24,11 @@ class PairSamplingConfig:
     validation_every: int = setting(
         8, doc="Every so many queries one is kept for validation and never trained on.", ge=2
     )
+    validation_scenes: tuple[str, ...] = setting(
+        (),
+        doc="Names of the scenes or slices kept for validation, all queries of them; then "
+        "validation_every does not count.",
+    )
     crop: str = setting(
         "overlap",
         doc="Window of each image: about a point common to both, anywhere, or in the middle.",

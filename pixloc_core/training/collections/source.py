@@ -11,7 +11,7 @@ from pixloc_core.geometry import DistortionModel, Pose
 from pixloc_core.shapes import Bool, Float, Int, Tensor
 from pixloc_core.training.collections.image_collection import ImageCollection
 from pixloc_core.training.collections.image_reader import ImageReader
-from pixloc_core.training.collections.pair_table import find_pairs
+from pixloc_core.training.collections.pair_table import find_pairs, scenes_of
 from pixloc_core.training.collections.sampling import PairSamplingConfig
 from pixloc_core.training.collections.windows import Window, WindowCutter
 from pixloc_core.training.pairs import PairBatch, Split, View, generator_for, join_pairs
@@ -69,6 +69,7 @@ class CollectionSource:
         if not collections:
             raise MapError("no collections of images, expected at least one")
         _check_lenses(collections)
+        collections = scenes_of(collections, sampling, split)
         for collection in collections:
             collection.check_files()
         self._collections = tuple(collections)

@@ -1,0 +1,1 @@
+"""From the layouts in which data sets are published to files of image collections."""
