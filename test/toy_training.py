@@ -12,6 +12,7 @@ from pixloc_core.training import loop
 from pixloc_core.training.config import TrainConfig
 from pixloc_core.training.loop import Observer, RunResult, train
 from pixloc_core.training.pairs import PairSource
+from pixloc_core.training.parallel import is_first_process
 from pixloc_core.training.run_store import RunStore
 
 SMALL = (
@@ -49,12 +50,11 @@ def run_training(
     source: PairSource | None = None,
 ) -> RunResult:
     """Train on toy planes in place of the data that the config names."""
-    store = RunStore(folder) if resume else RunStore.create(folder, config)
+    is_new = is_first_process() and not resume
+    store = RunStore.create(folder, config) if is_new else RunStore(folder)
     with mock.patch.object(loop, "create_source", return_value=source or PlanePairs()):
         return train(config, store, observers, resume=resume)
 
 
 if __name__ == "__main__":
-    store_folder = Path(sys.argv[1])
-    # Only the first process may create the folder.
-    run_training(store_folder, small_config(*sys.argv[2:]), resume=store_folder.exists())
+    run_training(Path(sys.argv[1]), small_config(*sys.argv[2:]))

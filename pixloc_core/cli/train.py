@@ -59,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
     """
     # PyTorch takes seconds to import: not for `pixloc --help`.
     from pixloc_core.training.loop import train
+    from pixloc_core.training.parallel import is_first_process
     from pixloc_core.training.run_store import RunStore
 
     folder = args.runs / args.name
@@ -70,14 +71,14 @@ def run(args: argparse.Namespace) -> int:
         store, config = RunStore.open(folder, tuple(args.settings))
     else:
         config = _load_config(args)
-        store = RunStore.create(folder, config)
-    observers, bar = _observers(config, folder)
+        store = RunStore.create(folder, config) if is_first_process() else RunStore(folder)
+    observers = _observers(config, folder) if is_first_process() else []
     try:
         result = train(config, store, observers, resume=args.resume)
     finally:
         for observer in observers:
             observer.close()
-    if bar is not None:
+    if is_first_process():
         print(
             f"{folder}: {result.reason} after {result.steps} steps, best loss {result.best:.4f}; "
             f"weights in {folder / 'best.safetensors'}"
@@ -104,16 +105,11 @@ def _draw_pairs(config: "TrainConfig", path: Path) -> int:
     return 0
 
 
-def _observers(config: "TrainConfig", folder: Path) -> tuple[list[Any], "_Bar | None"]:
-    """What shows the run: nothing in the other processes of `torchrun`."""
-    import os
-
-    if int(os.environ.get("RANK", "0")) != 0:
-        return [], None
+def _observers(config: "TrainConfig", folder: Path) -> list[Any]:
+    """What shows the run."""
     from pixloc_core.visualization.training_board import TrainingBoard
 
-    bar = _Bar(config.optimization.steps)
-    return [bar, TrainingBoard(folder)], bar
+    return [_Bar(config.optimization.steps), TrainingBoard(folder)]
 
 
 class _Bar:

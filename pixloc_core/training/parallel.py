@@ -48,6 +48,11 @@ class Ranks:
         return total / self.world
 
 
+def is_first_process() -> bool:
+    """Whether this process is the only one of the run, or the first that `torchrun` started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 @contextmanager
 def join_ranks(device: torch.device) -> Iterator[Ranks]:
     """Join the other processes, if `torchrun` has started any, and leave them at the end."""

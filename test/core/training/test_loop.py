@@ -215,7 +215,6 @@ def test_two_processes_give_the_parameters_of_one_with_the_joint_batch(tmp_path:
     rates = ("optimization.learning_rate=0.0005", "optimization.damping_rate=1")
     overrides = ("optimization.batch_size=4", "optimization.steps=6", *rates)
     run_training(tmp_path / "one", small_config(*overrides))
-    (tmp_path / "two").mkdir()
     subprocess.run(
         [
             *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"),
