@@ -49,8 +49,8 @@ def _draw_points(
         canvas = np.ascontiguousarray(picture)
         for j in (valid[i] & wanted[i]).nonzero()[:, 0].tolist():
             centre = tuple((8 * points_px[i, j]).round().int().tolist())
-            thickness = -1 if filled[i, j] else 1
-            cv2.circle(canvas, centre, 14, colours[i, j].tolist(), thickness, cv2.LINE_AA, 3)
+            radius, thickness = (16, -1) if filled[i, j] else (24, 1)
+            cv2.circle(canvas, centre, radius, colours[i, j].tolist(), thickness, cv2.LINE_AA, 3)
         result.append(canvas)
     return result
 

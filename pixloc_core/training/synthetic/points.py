@@ -65,7 +65,9 @@ class PointPicker:
         """How likely each pixel of the references `(b, h * w)` is picked."""
         references = rendered.images[0::2].mean(1)
         inv_depth = rendered.inv_depth[0::2]
-        has_depth = (inv_depth > 0).float()
+        has_depth = torch.zeros_like(references)
+        # Not at the border: rounding would put some points outside of the image.
+        has_depth[:, 1:-1, 1:-1] = (inv_depth[:, 1:-1, 1:-1] > 0).float()
         slope = torch.zeros_like(references)
         jump = torch.zeros_like(references)
         slope[:, 1:-1, 1:-1] = (
