@@ -6,18 +6,23 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from pixloc_core.features.preprocessing import Image
 from pixloc_core.geometry import Camera, DistortionModel, Pose
 from pixloc_core.shapes import Float, Tensor
 from pixloc_core.training.collections.sampling import PairSamplingConfig
 
-# A turned window is drawn again, ever closer, until this share of it shows the image.
+# Of several turned windows, ever closer, the first is taken of which this share shows the image;
+# if the best shows less than the least, the window is cut upright.
 _COVERED = 0.97
-_TRIES = 10
-_CLOSER = 1.1
+_LEAST_COVERED = 0.85
+_TRIES = 8
+_CLOSER = 1.15
 # The point about which a window is laid stays this share of the window away from its border.
 _MARGIN = 0.15
+# Pixels of the window that are looked at beyond those it shows.
+_AROUND = 4
 
 
 @dataclass(frozen=True)
@@ -64,51 +69,50 @@ class WindowCutter:
             largest = torch.tensor(self._config.rotation_deg, dtype=torch.float64).deg2rad()
             angles = (2 * numbers[2:5] - 1) * largest
             places = numbers[7:].reshape(_TRIES, 3)[:, :2]
-            return self._cut_turned(image, camera, anchor_cam, (angles, magnification, places))
+            window = self._cut_turned(image, camera, anchor_cam, (angles, magnification, places))
+            if window is not None:
+                return window
         return self._cut_upright(image, camera, anchor_cam, (magnification, numbers[5:7]))
 
     def _cut_upright(
         self, image: Image, camera: Camera, anchor_cam: Tensor, drawn: tuple[float, Tensor]
     ) -> Window:
         magnification, share = drawn
-        image, camera = self._resized(image, camera, magnification)
-        anchor_px = camera.world2image(anchor_cam[None])[0][0]
-        corner = [
-            self._corner(axis, image.shape[1 - axis], float(anchor_px[axis]), float(share[axis]))
-            for axis in (0, 1)
-        ]
-        (left, top), (width, height) = corner, self._size
-        window = image[top : top + height, left : left + width]
-        return Window(window, camera.crop(corner, self._size), Pose.identity())
-
-    def _resized(self, image: Image, camera: Camera, magnification: float) -> tuple[Image, Camera]:
-        """The image so large that the window covers its smaller side at magnification one."""
-        height, width = image.shape[:2]
-        factor = max(self._size[0] / width, self._size[1] / height) * magnification
-        # Beyond the stored resolution only as far as the window needs it.
-        least = max(self._size[0] / width, self._size[1] / height)
-        factor = min(factor, max(1.0, least))
-        size = (
-            max(round(width * factor), self._size[0]),
-            max(round(height * factor), self._size[1]),
+        stored = image.shape[1], image.shape[0]
+        factor = self._factor(stored, magnification)
+        size = tuple(
+            max(min(round(self._size[axis] / factor), stored[axis]), 1) for axis in (0, 1)
         )
-        if size == (width, height):
-            return image, camera
-        method = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-        resized = np.asarray(cv2.resize(image, size, interpolation=method), dtype=np.uint8)
-        return resized, camera.scale((size[0] / width, size[1] / height))
+        anchor_px = camera.world2image(anchor_cam[None])[0][0].tolist()
+        left, top = (
+            self._corner(
+                stored[axis] - size[axis], size[axis], anchor_px[axis], float(share[axis])
+            )
+            for axis in (0, 1)
+        )
+        part = image[top : top + size[1], left : left + size[0]]
+        scale = self._size[0] / size[0], self._size[1] / size[1]
+        camera = camera.crop((left, top), size).scale(scale)
+        return Window(_resize(part, self._size), camera, Pose.identity())
 
-    def _corner(self, axis: int, length: int, anchor: float, share: float) -> int:
-        """First pixel of the window on an axis of an image of this length."""
-        window = self._size[axis]
-        low, high = 0.0, float(length - window)
+    def _factor(self, stored: tuple[int, int], magnification: float) -> float:
+        """Scale of the image: the window covers its smaller side at magnification one.
+
+        The stored resolution is exceeded only as far as the window needs it.
+        """
+        least = max(self._size[0] / stored[0], self._size[1] / stored[1])
+        return min(least * magnification, max(1.0, least))
+
+    def _corner(self, high: int, window: int, anchor: float, share: float) -> int:
+        """First pixel, up to a highest one, of a window of a length on one axis."""
         if self._config.crop == "center":
-            return int(high / 2)
+            return high // 2
+        first, last = 0.0, float(high)
         if self._config.crop == "overlap":
             margin = _MARGIN * window
-            low = min(max(anchor - window + margin, low), high)
-            high = max(min(anchor - margin, high), low)
-        return round(low + share * (high - low))
+            first = min(max(anchor - window + margin, 0.0), last)
+            last = max(min(anchor - margin, last), first)
+        return round(first + share * (last - first))
 
     def _cut_turned(
         self,
@@ -116,47 +120,80 @@ class WindowCutter:
         camera: Camera,
         anchor_cam: Tensor,
         drawn: tuple[Tensor, float, Tensor],
-    ) -> Window:
-        """A window of the image of a camera turned away from this one."""
+    ) -> Window | None:
+        """A window of the image of a camera turned away from this one, unless too little fits."""
         angles, magnification, places = drawn
-        image, camera = self._resized(image, camera, magnification)
+        factor = self._factor((image.shape[1], image.shape[0]), magnification)
         view_from_cam = _rotation(angles)
-        best = -1.0
-        for attempt, place in enumerate(places):
-            anchor_view = view_from_cam * anchor_cam
-            candidate = self._place(camera, anchor_view, _CLOSER**attempt, place)
-            covered = self._coverage(candidate, camera, view_from_cam)
-            if covered > best:
-                best, view = covered, candidate
-            if best >= _COVERED:
-                break
-        pixels = _pixel_grid(self._size, 1)
-        source_px, _ = _source_pixels(pixels, view, camera, view_from_cam)
+        views = self._place(camera, factor, view_from_cam * anchor_cam, places)
+        covered = self._coverage(views, camera, view_from_cam)
+        # The first that is good enough, else the best one.
+        best = int(torch.where(covered >= _COVERED, 1.0, covered).argmax())
+        if float(covered[best]) < _LEAST_COVERED:
+            return None
+        view = views[best]
+        source_px, _ = _source_pixels(_pixel_grid(self._size, 1), view, camera, view_from_cam)
         width, height = self._size
-        grid = source_px.reshape(height, width, 2).numpy()
-        window = cv2.remap(
-            image, grid, np.empty(0), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
-        )
-        return Window(np.asarray(window, dtype=np.uint8), view, view_from_cam)
+        window = _sample(image, source_px.reshape(height, width, 2).numpy(), factor)
+        return Window(window, view, view_from_cam)
 
-    def _place(self, camera: Camera, anchor: Tensor, closer: float, place: Tensor) -> Camera:
-        """Camera that shows a point at a place in the window: fisheye of fisheye, else pinhole."""
-        size = torch.tensor(self._size, dtype=torch.float64)
-        focal = (camera.f.mean() * closer).expand(2)
+    def _place(self, camera: Camera, factor: float, anchor: Tensor, places: Tensor) -> Camera:
+        """Cameras that show a point at places in the window: fisheye of fisheye, else pinholes.
+
+        Each sees a little closer than the one before.
+        """
+        count = len(places)
+        size = torch.tensor(self._size, dtype=torch.float64).expand(count, 2)
+        closer = _CLOSER ** torch.arange(count, dtype=torch.float64)
+        focal = (camera.f.mean() * factor * closer)[:, None].expand(count, 2)
         is_fisheye = camera.model is DistortionModel.FISHEYE
-        lens, dist = (
-            (camera.model, camera.dist) if is_fisheye else (DistortionModel.NONE, size[:0])
-        )
-        centered = Camera(torch.cat((size, focal, torch.zeros_like(size), dist)), lens)
-        share = torch.full_like(place, 0.5) if self._config.crop == "center" else place
+        lens = camera.model if is_fisheye else DistortionModel.NONE
+        dist = camera.dist[: lens.num_params].expand(count, lens.num_params)
+        centered = Camera(torch.cat((size, focal, torch.zeros_like(size), dist), -1), lens)
+        anchor_px = centered.world2image(anchor.expand(count, 1, 3))[0][:, 0]
+        share = torch.full_like(places, 0.5) if self._config.crop == "center" else places
         wanted_px = (_MARGIN + (1 - 2 * _MARGIN) * share) * size - 0.5
-        return centered.crop(centered.world2image(anchor[None])[0][0] - wanted_px, size)
+        return centered.crop(anchor_px - wanted_px, size)
 
-    def _coverage(self, view: Camera, camera: Camera, view_from_cam: Pose) -> float:
-        """Share of a window that shows the image, from a coarse grid."""
+    def _coverage(self, views: Camera, camera: Camera, view_from_cam: Pose) -> Float[Tensor, " n"]:
+        """Share of each window that shows the image, from a coarse grid."""
         step = math.ceil(max(self._size) / 16)
-        _, inside = _source_pixels(_pixel_grid(self._size, step), view, camera, view_from_cam)
-        return float(inside.double().mean())
+        _, inside = _source_pixels(_pixel_grid(self._size, step), views, camera, view_from_cam)
+        return inside.double().mean(-1)
+
+
+def _sample(image: Image, source_px: NDArray[np.float32], factor: float) -> Image:
+    """The image at some of its pixels (h, w, 2), averaged first where it is shrunk by a factor.
+
+    Beyond its border it is mirrored.
+    """
+    limit = np.array(image.shape[1::-1])
+    # The map is continuous: what is shown lies within what the outline of the window shows.
+    outline = (source_px[0], source_px[-1], source_px[:, 0], source_px[:, -1])
+    around = np.concatenate(outline)
+    low = np.clip(np.floor(around.min(0)) - _AROUND / factor, 0, limit - 1).astype(int)
+    high = np.clip(np.ceil(around.max(0)) + _AROUND / factor, low + 1, limit).astype(int)
+    part = image[low[1] : high[1], low[0] : high[0]]
+    if factor < 1:
+        size = np.maximum(np.round((high - low) * factor), 1).astype(int)
+        part = _resize(part, (int(size[0]), int(size[1])))
+    else:
+        size = high - low
+    scale = size / (high - low)
+    grid = source_px * scale.astype(np.float32) + ((0.5 - low) * scale - 0.5).astype(np.float32)
+    sampled = cv2.remap(
+        part, grid, np.empty(0), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+    )
+    return np.asarray(sampled, dtype=np.uint8)
+
+
+def _resize(image: Image, size: tuple[int, int]) -> Image:
+    """The image at another size, borders kept in place; shrinking averages over areas."""
+    if size == (image.shape[1], image.shape[0]):
+        return image
+    shrinks = size[0] < image.shape[1]
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, size, interpolation=method), dtype=np.uint8)
 
 
 def _source_pixels(

@@ -12,7 +12,6 @@ from painted_wall import DEPTH, look_up
 
 from pixloc_core.cli import main
 from pixloc_core.errors import MapError
-from pixloc_core.geometry import Pose
 from pixloc_core.training.collections.cmu import camera_of, closest_references, open_cmu
 from pixloc_core.training.collections.image_collection import ImageCollection
 from pixloc_core.training.collections.source import CollectionSource, PairSamplingConfig
