@@ -62,6 +62,12 @@ class GnNetConfig:
         4.0, doc="Border where points are not used.", unit="px of the map", ge=0.0
     )
     ridge: float = setting(1e-6, doc="Added to the diagonal of the matrix of a step.", ge=1e-12)
+    max_points: int = setting(
+        0,
+        doc="Use at most so many points, evenly taken; 0: all. The search for negatives costs "
+        "most of the time.",
+        ge=0,
+    )
     only_seen: bool = setting(
         True, doc="Use only points known to be visible in the query, not hidden ones."
     )
@@ -142,10 +148,13 @@ def gnnet_loss(
         config: All settings.
         generators: Random numbers, one generator (on the CPU) per pair.
     """
-    draws = GnNetDraws.draw(len(reference), batch.points_ref.shape[1], config, generators)
-    used = batch.is_seen if config.only_seen else batch.is_point
+    count = batch.points_ref.shape[1]
+    every = slice(None, None, math.ceil(count / (config.max_points or count)))
+    points_ref = batch.points_ref[:, every]
+    used = (batch.is_seen if config.only_seen else batch.is_point)[:, every]
+    draws = GnNetDraws.draw(len(reference), points_ref.shape[1], config, generators)
     maps = (reference, query)
-    return correspondence_loss(maps, batch.points_ref, batch.query_from_ref, used, config, draws)
+    return correspondence_loss(maps, points_ref, batch.query_from_ref, used, config, draws)
 
 
 def correspondence_loss(

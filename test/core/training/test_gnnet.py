@@ -244,3 +244,15 @@ def test_its_descent_lets_steps_end_at_the_truth() -> None:
         losses.append(loss)
     assert losses[-1].contrastive.max() < 0.3 * losses[0].contrastive.min()
     assert (losses[-1].gauss_newton < losses[0].gauss_newton - 0.5).all()
+
+
+def test_fewer_points_are_taken_evenly() -> None:
+    batch = make_batch()
+    maps = (make_pyramid(make_maps(1), batch), make_pyramid(make_maps(2), batch))
+    every_third = PairBatch(
+        batch.reference, batch.query, batch.points_ref[:, ::3], batch.is_point[:, ::3],
+        batch.is_seen[:, ::3], batch.query_from_ref, batch.names,
+    )  # fmt: skip
+    some = gnnet_loss(*maps, batch, replace(SMALL, max_points=10), generators(4, 5))
+    same = gnnet_loss(*maps, every_third, SMALL, generators(4, 5))
+    torch.testing.assert_close(some.total, same.total)
