@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     Gather = Callable[[Layout, str], ImageCollection]
 
 _CMU = """Reads the slices of Extended CMU Seasons: for each slice*/ of DIR a COLMAP model with
-points of the database images (the published data has none that fits; build or download one, and
-say with --sfm where it is), database/, query/ and camera-poses/*.txt. Writes OUT/<slice>.h5."""
+points of the database images (PixLoc's authors offer them as sfm_superpoint+superglue/model; any
+other will do, --sfm says where it is), database/, query/ and camera-poses/*.txt. Writes OUT/<slice>.h5."""
 _MEGADEPTH = """Reads the scenes of MegaDepth as undistorted by the authors of D2-Net
 (Undistorted_SfM): for each folder of DIR a COLMAP model in sparse/ and its images in images/. Any
 other set of COLMAP models in this layout, or in another one with --sfm and --images, works too.
@@ -39,7 +39,7 @@ def add_parser(subparsers: "Subparsers") -> None:
         verb.add_argument(
             "--sfm",
             metavar="TEMPLATE",
-            help="COLMAP model of a scene relative to DIR, {} standing for the name of the scene",
+            help="COLMAP model of a scene, absolute or relative to DIR; {} stands for its name",
         )
         verb.add_argument(
             "--scenes", nargs="+", default=[], metavar="NAME", help="only these folders of DIR"

@@ -91,8 +91,11 @@ def test_turned_views_show_the_colours_of_the_wall_itself(wall: ImageCollection)
         assert float(nearest.max()) < 0.03
 
 
-def test_images_smaller_than_the_window_are_enlarged_exactly(wall: ImageCollection) -> None:
-    sampling = replace(SAMPLING, rotation_share=0.0)
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_images_smaller_than_the_window_are_enlarged_exactly(
+    wall: ImageCollection, share: float
+) -> None:
+    sampling = replace(SAMPLING, rotation_share=share)
     batch = make_source(wall, sampling, size=(480, 400)).batch([0, 1])
     reference_px, _, query_px, _ = projections(batch)
     shown = look_up(batch.reference.image, reference_px)
@@ -223,6 +226,36 @@ def test_a_corrupt_image_is_reported_once_and_left_out(
     assert [record.getMessage().count("02.png") for record in caplog.records] == [1]
     # A fresh source, which has not met the image yet, makes the same pairs.
     assert_same(make_source(collection).batch([9]), source.batch([9]))
+
+
+def test_an_image_of_another_size_than_its_camera_is_left_out(
+    wall: ImageCollection, caplog: pytest.LogCaptureFixture
+) -> None:
+    cameras = (wall.cameras[0], wall.cameras[0].crop((0, 0), (330, 240)))
+    batch = make_source(
+        replace(wall, cameras=cameras, image_camera=(torch.arange(9) == 3).long())
+    ).batch(range(10))
+    assert not any("03.png" in name for name in batch.names)
+    assert "03.png: image of 320x240 px, expected 330x240 px" in caplog.text
+
+
+def test_images_kept_in_memory_change_nothing(wall: ImageCollection) -> None:
+    cached = make_source(wall, replace(SAMPLING, cache_images=2))
+    assert_same(cached.batch([1, 2, 1]), make_source(wall).batch([1, 2, 1]))
+
+
+def test_turned_views_differ_and_stay_in_their_range(wall: ImageCollection) -> None:
+    sampling = replace(SAMPLING, rotation_share=0.5, rotation_deg=(20.0, 0.0, 0.0))
+    batch = make_source(wall, sampling).batch(range(24))
+    turned = []
+    for pair, name in enumerate(batch.names):
+        images = [wall.image_names.index(name.split()[place]) for place in (1, 3)]
+        plain = wall.cam_from_world[images[1]] @ wall.cam_from_world[images[0]].inv()
+        angle, _ = (batch.query_from_ref[pair] @ plain.inv()).magnitude()
+        turned.append(float(angle))
+    assert max(turned) <= 41
+    assert sum(angle > 0.5 for angle in turned) >= 8
+    assert sum(angle < 1e-3 for angle in turned) >= 2
 
 
 def test_nothing_but_corrupt_images_ends_in_one_clear_error(tmp_path: Path) -> None:
