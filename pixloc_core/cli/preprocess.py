@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 _CMU = """Reads the slices of Extended CMU Seasons: for each slice*/ of DIR a COLMAP model with
 points of the database images (PixLoc's authors offer them as sfm_superpoint+superglue/model; any
-other will do, --sfm says where it is), database/, query/ and camera-poses/*.txt. Writes OUT/<slice>.h5."""
+other will do, --sfm says where it is), database/, query/ and camera-poses/*.txt. Writes
+OUT/<slice>.h5."""
 _MEGADEPTH = """Reads the scenes of MegaDepth as undistorted by the authors of D2-Net
 (Undistorted_SfM): for each folder of DIR a COLMAP model in sparse/ and its images in images/. Any
 other set of COLMAP models in this layout, or in another one with --sfm and --images, works too.

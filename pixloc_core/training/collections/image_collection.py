@@ -80,6 +80,10 @@ class ImageCollection:
         ):
             if index.numel() and not 0 <= int(index.min()) <= int(index.max()) < size:
                 raise MapError(f"{self.name}: {entry} has entries outside 0..{size - 1}")
+        rises = self.obs_point.diff() > 0
+        rises[offsets[(offsets > 0) & (offsets < len(self.obs_point))] - 1] = True
+        if not bool(rises.all()):
+            raise MapError(f"{self.name}: the points of an image are not in ascending order")
         if len(set(self.image_names)) != len(self.image_names):
             raise MapError(f"{self.name}: several images of the same name")
         poses = self.cam_from_world.data

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -86,7 +87,8 @@ class CollectionSource:
     @property
     def description(self) -> str:
         """What the pairs come from, in words."""
-        names = [collection.name for collection in self._collections]
+        # The end of a path: this goes into weights, which other people get.
+        names = ["/".join(Path(c.name).parts[-2:]) for c in self._collections]
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         images = sum(collection.num_images for collection in self._collections)
         pairs = sum(map(len, self._tables))
@@ -151,7 +153,7 @@ class CollectionSource:
             windows.append(window)
             poses.append(window.view_from_cam @ pose)
         points = self._choose_points(collection, images, (windows, poses), generator)
-        if int(points.is_seen.sum()) < min(self._config.min_seen, self._num_points):
+        if int(points.is_seen.sum()) < min(self._config.min_seen, self._num_points // 2):
             return None
         names = [collection.image_names[image] for image in images]
         return PairBatch(
@@ -171,21 +173,28 @@ class CollectionSource:
         views: tuple[Sequence[Window], Sequence[Pose]],
         generator: torch.Generator,
     ) -> _Points:
-        """Points that the reference shows within its window, each at most once."""
+        """Points that the reference shows within its window, each at most once.
+
+        Half of them, as far as there are as many, are seen in the query.
+        """
         windows, poses = views
         index = collection.points_of(images[0])
         points_ref, inside = _project(collection, index, windows[0], poses[0])
-        usable = torch.nonzero(inside)[:, 0]
-        order = torch.randperm(len(usable), generator=generator)
-        index = index[usable[order][: self._num_points]]
-        points_ref = points_ref[usable[order][: self._num_points]]
         _, in_query = _project(collection, index, windows[1], poses[1])
-        shown = torch.isin(index, collection.points_of(images[1]), assume_unique=True)
-        missing = self._num_points - len(index)
+        is_seen = in_query & torch.isin(index, collection.points_of(images[1]), assume_unique=True)
+        order = torch.randperm(len(index), generator=generator)
+        usable = order[inside[order]]
+        seen = usable[is_seen[usable]][: self._num_points // 2]
+        others = usable[~torch.isin(usable, seen, assume_unique=True)]
+        chosen = torch.cat((seen, others))[: self._num_points]
+        # Not the seen ones first: some users of points take every second one.
+        chosen = chosen[torch.randperm(len(chosen), generator=generator)]
+        missing = self._num_points - len(chosen)
+        points_ref, is_seen = points_ref[chosen], is_seen[chosen]
         return _Points(
             torch.cat((points_ref, _padding(missing, points_ref))),
-            _padded(torch.ones_like(shown), missing),
-            _padded(in_query & shown, missing),
+            _padded(torch.ones_like(is_seen), missing),
+            _padded(is_seen, missing),
         )
 
 

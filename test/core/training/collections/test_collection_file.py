@@ -53,6 +53,11 @@ def test_files_of_another_kind_version_or_state_are_refused(
         read_collection(path, tmp_path)
     write_collection(path, wall)
     with h5py.File(path, "r+") as file:
+        file["observations/point"][1] = file["observations/point"][0]
+    with pytest.raises(MapError, match=r"wall.*not in ascending order"):
+        read_collection(path, tmp_path)
+    write_collection(path, wall)
+    with h5py.File(path, "r+") as file:
         del file["points/xyz"]
     with pytest.raises(MapError, match=r"wall\.h5: not an image collection"):
         read_collection(path, tmp_path)

@@ -149,6 +149,22 @@ def test_points_are_taken_once_and_the_rest_is_padding(wall: ImageCollection) ->
     assert not bool(batch.is_seen[~batch.is_point].any())
 
 
+def test_few_points_of_many_still_have_seen_ones_among_them(wall: ImageCollection) -> None:
+    # Every query shows few of the reference's points.
+    few = torch.rand(len(wall.obs_point), generator=torch.Generator().manual_seed(1)) < 0.12
+    images = torch.repeat_interleave(torch.arange(wall.num_images), wall.obs_offsets.diff())
+    keep = few | (images % 2 == 0)
+    offsets = torch.zeros(wall.num_images + 1, dtype=torch.int64)
+    offsets[1:] = torch.bincount(images[keep], minlength=wall.num_images).cumsum(0)
+    is_even = torch.arange(wall.num_images) % 2 == 0
+    collection = replace(wall, obs_point=wall.obs_point[keep], obs_offsets=offsets,
+                         is_reference=is_even, is_query=~is_even)  # fmt: skip
+    sampling = PairSamplingConfig(min_common=10, min_seen=8, min_overlap=0.02, max_zoom=1.0)
+    batch = make_source(collection, sampling, num_points=24).batch(range(6))
+    assert bool(batch.is_point.all())
+    assert bool((batch.is_seen.sum(-1) >= 8).all())
+
+
 def test_points_that_the_query_was_not_found_to_show_are_not_seen(wall: ImageCollection) -> None:
     hidden = wall.obs_point % 2 == 0
     images = torch.repeat_interleave(torch.arange(wall.num_images), wall.obs_offsets.diff())
