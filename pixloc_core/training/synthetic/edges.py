@@ -85,7 +85,8 @@ def _inv_depth_at_samples(
 ) -> Tensor:
     """Reciprocal depths `(n, samples, k)` of k patches a pixel, zero where a patch is not."""
     index = view[:, None] * maps.shape[1] + patch.clamp(min=0)
-    rows = maps.flatten(0, 1).flatten(1)[index][:, None]
+    rows = maps.flatten(0, 1).flatten(1).index_select(0, index.flatten())
+    rows = rows.view(*index.shape, 9)[:, None]
     offsets = rays.new_tensor(_SAMPLES)
     at = rays[:, None] + offsets[:, :1] * steps[0][:, None] + offsets[:, 1:] * steps[1][:, None]
     px, py = at[..., None, 0], at[..., None, 1]

@@ -83,7 +83,8 @@ class Renderer:
             clouds: Layer of the clouds of each.
             has_shadows: Whether the sun casts shadows, on the CPU.
         """
-        rays = torch.stack([self._rays(camera.to(self._device)) for camera in cameras])
+        rays_of = {id(camera): self._rays(camera.to(self._device)) for camera in cameras}
+        rays = torch.stack([rays_of[id(camera)] for camera in cameras])
         tiles = self._to_tiles(rays)
         maps = view_maps(patches.corners, patches.exists, poses)
         maps32, seed32 = maps.float(), patches.seed.float()

@@ -65,7 +65,7 @@ class Shader:
         patch = view * self._patches.corners.shape[1] + hits.patch[mask]
         w, xy = hits.inv_depth[mask], rays[mask]
         depth = 1 / w
-        rows = self._maps[patch]
+        rows = self._maps.index_select(0, patch)
         a = (rows[:, 3] * xy[:, 0] + rows[:, 4] * xy[:, 1] + rows[:, 5]) * depth
         b = (rows[:, 6] * xy[:, 0] + rows[:, 7] * xy[:, 1] + rows[:, 8]) * depth
         step = self._steps(rows, a, b, depth / self._focal[view])
@@ -76,11 +76,11 @@ class Shader:
         normals = torch.nn.functional.normalize(normals, dim=-1)
         facing = (normals * directions).sum(-1, keepdim=True) > 0
         normals = torch.where(facing, -normals, normals)
-        points = self._centre[view] + depth[:, None] * directions
+        points = self._centre.index_select(0, view) + depth[:, None] * directions
         return Surface(view, points, normals, albedo, emission, depth), mask
 
     def _directions(self, view: Tensor, xy: Tensor) -> Tensor:
-        rotation = self._world_from_cam.R.float()[view]
+        rotation = self._world_from_cam.R.float().index_select(0, view)
         return torch.addcmul(
             torch.addcmul(rotation[:, :, 2], rotation[:, :, 0], xy[:, :1]),
             rotation[:, :, 1],
@@ -96,23 +96,23 @@ class Shader:
 
     def _interpolate(self, table: Tensor, patch: Tensor, ab: Tensor) -> Tensor:
         """Value at a corner plus its changes along the edges."""
-        at = table.flatten(0, 1).float()[patch]
+        at = table.flatten(0, 1).float().index_select(0, patch)
         return torch.addcmul(torch.addcmul(at[:, 0], at[:, 1], ab[:, :1]), at[:, 2], ab[:, 1:])
 
     def _colours(self, patch: Tensor, ab: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
         patches = self._patches
-        kinds = patches.kinds.flatten(0, 1)[patch]
-        colours, amounts = (
-            patches.colours.flatten(0, 1).float()[patch],
-            patches.amounts.flatten(0, 1).float()[patch],
+        kinds, colours, amounts = (
+            table.flatten(0, 1).index_select(0, patch)
+            for table in (patches.kinds, patches.colours.float(), patches.amounts.float())
         )
         base = self._texture(patches.base_uv, kinds[:, 1], patch, ab, step)
         over = self._texture(patches.overlay_uv, kinds[:, 2], patch, ab, step, blend_levels=False)
         alpha = over[:, 3:] * amounts[:, :1]
-        lit = over[:, :3].square()
         # Squares stand for the exponent 2.2 of sRGB.
-        albedo = torch.lerp(base[:, :3].square() * colours[:, 0], lit * colours[:, 1], alpha)
-        return albedo.clamp_(0.01, 1), lit * alpha * amounts[:, 1:2]
+        shown = over[:, :3].square()
+        albedo = torch.lerp(base[:, :3].square() * colours[:, 0], shown * colours[:, 1],
+                            _wide(alpha))  # fmt: skip
+        return albedo.clamp_(0.01, 1), shown * _wide(alpha * amounts[:, 1:2])
 
     def _texture(
         self,
@@ -124,7 +124,7 @@ class Shader:
         *,
         blend_levels: bool = True,
     ) -> Tensor:
-        at = table.flatten(0, 1).float()[patch]
+        at = table.flatten(0, 1).float().index_select(0, patch)
         uv = torch.addcmul(torch.addcmul(at[:, 0], at[:, 1], ab[:, :1]), at[:, 2], ab[:, 1:])
         spread = step @ at[:, 1:]
         # Between the longer and the shorter extent: neither aliased nor all blurred.
@@ -145,6 +145,11 @@ class Shader:
         return torch.lerp(colour, cloud, density[:, 3:] * (up * 4).clamp(max=1))
 
 
+def _wide(values: Tensor) -> Tensor:
+    """Numbers `(n, 1)` once for each colour, in memory: broadcasting is several times slower."""
+    return values.expand(-1, 3).contiguous()
+
+
 def illuminate(surface: Surface, light: Light, sunlit: Tensor | None) -> Tensor:
     """Linear colours `(n, 3)` of a surface.
 
@@ -154,21 +159,21 @@ def illuminate(surface: Surface, light: Light, sunlit: Tensor | None) -> Tensor:
         sunlit: Whether the sun reaches each; None: no cast shadows.
     """
     view, normals = surface.view, surface.normals
-    sun, ambient = light.sun[view], light.ambient[view]
+    sun, ambient = light.sun.index_select(0, view), light.ambient.index_select(0, view)
     above, below = ambient.unbind(1)
-    received = torch.lerp(below, above, 0.5 + 0.5 * normals[:, 2:])
+    received = torch.lerp(below, above, _wide(0.5 + 0.5 * normals[:, 2:]))
     facing = (normals * sun[:, 0]).sum(-1, keepdim=True).clamp(min=0)
     if sunlit is not None:
         facing = facing * sunlit[:, None]
-    received = received + facing * sun[:, 1]
+    received = received + _wide(facing) * sun[:, 1]
     if bool((light.lamps[:, :, 1] > 0).any()):
         received = received + _lamp_light(surface, light)
     colour = surface.albedo * received + surface.emission * light.glow[view, :1] * _WARM.to(
         received
     )
-    haze = light.haze[view]
+    haze = light.haze.index_select(0, view)
     left = torch.exp(-haze[:, 1, :1] * surface.depth[:, None])
-    return torch.lerp(haze[:, 0], colour, left)
+    return torch.lerp(haze[:, 0], colour, _wide(left))
 
 
 _WARM = torch.tensor([1.0, 0.75, 0.4])
@@ -177,7 +182,7 @@ _WARM = torch.tensor([1.0, 0.75, 0.4])
 def _lamp_light(surface: Surface, light: Light) -> Tensor:
     total = torch.zeros_like(surface.albedo)
     for k in range(light.lamps.shape[1]):
-        position, colour = light.lamps[:, k][surface.view].unbind(1)
+        position, colour = light.lamps[:, k].index_select(0, surface.view).unbind(1)
         way = position - surface.points
         distance_sq = way.square().sum(-1, keepdim=True)
         facing = (way * surface.normals).sum(-1, keepdim=True) * distance_sq.clamp(

@@ -16,7 +16,9 @@ _OFFSET = 2e-3
 def find_sunlit(
     patches: Patches, surface: Surface, mask: Tensor, light: Light, has_shadows: Tensor
 ) -> Tensor:
-    """Whether the sun reaches each point of a surface; true for views without shadows.
+    """Whether nothing stands between the sun and each point of a surface that faces it.
+
+    True for views without shadows.
 
     Args:
         patches: Of each view.
@@ -30,8 +32,12 @@ def find_sunlit(
     points[mask] = surface.points
     least = torch.zeros(mask.shape, device=mask.device)
     least[mask] = _OFFSET * surface.depth
-    any_hit = mask.any(-1)
-    huge = torch.where(mask, 0, 1e9)[..., None]
+    # What faces away from the sun is dark in any case.
+    towards = light.sun[:, 0].index_select(0, surface.view)
+    facing = mask.clone()
+    facing[mask] = (surface.normals * towards).sum(-1) > 0
+    any_hit = facing.any(-1)
+    huge = torch.where(facing, 0, 1e9)[..., None]
     low, high = (points + huge).amin(2), (points - huge).amax(2)
     centre, half = (low + high) / 2, (high - low).clamp(min=0) / 2
     candidates, counts = _candidates(rows, centre, half, any_hit & has_shadows[:, None])
