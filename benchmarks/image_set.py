@@ -80,7 +80,7 @@ class ImageSet:
         """Median displacement of every query that has a verdict; infinite without a pose."""
         found = {}
         for name, truth in sorted(self.truth.items()):
-            points = self._visible_points(sparse, name)
+            points = self.visible_points(sparse, name)
             if len(points) >= _VERDICT_POINTS:
                 pose = estimates.get(name)
                 found[name] = (
@@ -90,7 +90,7 @@ class ImageSet:
                 )
         return found
 
-    def _visible_points(self, sparse: SparseMap, name: str) -> torch.Tensor:
+    def visible_points(self, sparse: SparseMap, name: str) -> torch.Tensor:
         """Points seen by the first references and in the image under the true pose (n, 3)."""
         names = self.pairs.get(name, [])[:_VERDICT_REFERENCES]
         images = [index for ref in names if (index := sparse.find(ref)) is not None]
