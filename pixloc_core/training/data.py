@@ -39,6 +39,12 @@ class DataConfig:
     pairs: str = setting(
         "", doc="kinds cmu, megadepth: folder that `pixloc preprocess` wrote, or PixLoc's own."
     )
+    synthetic_share: float = setting(
+        0.0,
+        doc="Share of synthetic pairs among the real ones: a small map is not the world.",
+        ge=0.0,
+        le=1.0,
+    )
     sampling: PairSamplingConfig = section(  # noqa: RUF009 (a field)
         PairSamplingConfig, doc="Which pairs of real images, and how they are cut."
     )
@@ -69,19 +75,11 @@ def create_source(
         PixlocError: If it cannot be used.
     """
     if config.kind == "synthetic":
-        from pixloc_core.training.synthetic.source import SyntheticSource
-
-        return SyntheticSource(
-            config.synthetic,
-            size=config.size,
-            num_points=config.num_points,
-            photometric=config.photometric,
-            seed=seed,
-            device=device,
-        )
+        return _create_synthetic(config, seed, device)
+    from pixloc_core.training.collections.mixed import MixedSource
     from pixloc_core.training.collections.source import CollectionSource
 
-    return CollectionSource(
+    real = CollectionSource(
         _open_collections(config),
         config.sampling,
         config.photometric,
@@ -89,6 +87,24 @@ def create_source(
         num_points=config.num_points,
         split=split,
         seed=seed,
+    )
+    # Validation asks how good the features are on the real images.
+    if config.synthetic_share == 0 or split == "validation":
+        return real
+    sources = (real, _create_synthetic(config, seed, "cpu"))
+    return MixedSource(sources, (1 - config.synthetic_share, config.synthetic_share), seed=seed)
+
+
+def _create_synthetic(config: DataConfig, seed: int, device: torch.device | str) -> PairSource:
+    from pixloc_core.training.synthetic.source import SyntheticSource
+
+    return SyntheticSource(
+        config.synthetic,
+        size=config.size,
+        num_points=config.num_points,
+        photometric=config.photometric,
+        seed=seed,
+        device=device,
     )
 
 

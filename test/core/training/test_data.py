@@ -1,0 +1,65 @@
+"""From settings to pairs: every kind of data that a config may name."""
+
+from pathlib import Path
+
+import pytest
+
+from pixloc_core.config import load
+from pixloc_core.errors import ConfigError, PixlocError
+from pixloc_core.training.data import DataConfig, create_source
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+SMALL = (
+    "size=[96,64]",
+    "num_points=64",
+    "synthetic.texture_size=64",
+    "synthetic.num_procedural=8",
+    f"sfm={REPOSITORY / 'sample' / 'map' / 'sfm'}",
+    f"images={REPOSITORY / 'sample' / 'map' / 'images'}",
+)
+
+
+def create_config(*overrides: str) -> DataConfig:
+    return load(DataConfig, overrides=(*SMALL, *overrides))
+
+
+def test_a_colmap_model_gives_pairs_for_training_and_others_for_validation() -> None:
+    config = create_config("kind=colmap")
+    names = {}
+    for split in ("train", "validation"):
+        batch = create_source(config, split, seed=0).batch(range(4))
+        assert batch.query.image.shape == (4, 3, 64, 96)
+        assert batch.points_ref.shape == (4, 64, 3)
+        assert int(batch.is_seen.sum(-1).min()) > 8
+        names[split] = set(batch.names)
+    assert not names["train"] & names["validation"]
+
+
+def test_synthetic_pairs_are_mixed_into_those_of_a_map_for_training_only() -> None:
+    config = create_config("kind=colmap", "synthetic_share=0.5")
+    source = create_source(config, "train", seed=0)
+    assert "synthetic" in source.description
+    names = source.batch(range(12)).names
+    synthetic = [name for name in names if name.split()[0] in config.synthetic.places]
+    assert 2 <= len(synthetic) <= 10
+    assert "synthetic" not in create_source(config, "validation", seed=0).description
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (("kind=colmap", "images=''"), r"data\.images is empty, expected a folder for .*colmap"),
+        (("kind=cmu",), r"data\.pairs is empty, expected a folder for data\.kind=cmu"),
+        (("kind=megadepth", "pairs=nowhere"), "nowhere: no such folder"),
+        (("kind=colmap", "sfm=nowhere"), "nowhere"),
+        (("kind=colmap", "sampling.min_overlap=1.0"), "overlap"),
+    ],
+)
+def test_data_that_is_not_there_is_named(overrides: tuple[str, ...], expected: str) -> None:
+    with pytest.raises(PixlocError, match=expected):
+        create_source(create_config(*overrides), "train", seed=0)
+
+
+def test_an_unknown_kind_is_refused() -> None:
+    with pytest.raises(ConfigError, match="expected one of synthetic, colmap, cmu, megadepth"):
+        create_config("kind=imagenet")
