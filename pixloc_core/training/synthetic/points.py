@@ -51,8 +51,9 @@ class PointPicker:
         key, index = keys.topk(number, largest=False)
         is_point = key < torch.inf
         pixels = torch.stack((index % width, index // width), -1).double()
-        references: Camera = rendered.cameras[0::2]
-        rays, found = references.image2world(pixels)
+        singles = rendered.single_cameras[0::2]
+        unprojected = [c.image2world(px) for c, px in zip(singles, pixels, strict=True)]
+        rays, found = (torch.stack(part) for part in zip(*unprojected, strict=True))
         patch = rendered.patch[0::2].flatten(1).gather(1, index).clamp(min=0)
         row_w = rendered.maps[0::2, :, 0].gather(1, patch[..., None].expand(-1, -1, 3))
         inv_depth = (row_w * rays).sum(-1)

@@ -26,7 +26,8 @@ class Rendered:
         images: `(v, 3, h, w)` in [0, 1].
         inv_depth: `(v, h, w)`, zero in the sky.
         patch: What each pixel shows `(v, h, w)`, -1: the sky.
-        cameras: Intrinsics, float64.
+        cameras: Intrinsics, float64, of one model.
+        single_cameras: The same, each of its own model, whose rays are exact.
         poses: `cam_from_world`, float64.
         patches: Surfaces of each view.
         maps: Of `view_maps`, float64.
@@ -36,6 +37,7 @@ class Rendered:
     inv_depth: Tensor
     patch: Tensor
     cameras: Camera
+    single_cameras: tuple[Camera, ...]
     poses: Pose
     patches: Patches
     maps: Tensor
@@ -83,13 +85,13 @@ class Renderer:
             clouds: Layer of the clouds of each.
             has_shadows: Whether the sun casts shadows, on the CPU.
         """
-        rays_of = {id(camera): self._rays(camera.to(self._device)) for camera in cameras}
-        rays = torch.stack([rays_of[id(camera)] for camera in cameras])
+        cameras = tuple(camera.to(self._device) for camera in cameras)
+        rays = torch.stack([self._rays(camera) for camera in cameras])
         tiles = self._to_tiles(rays)
         maps = view_maps(patches.corners, patches.exists, poses)
         maps32, seed32 = maps.float(), patches.seed.float()
         hits = cast_images(maps32, patches.shape, seed32, tiles)
-        joined = stack_objects(cameras).to(self._device)
+        joined = stack_objects(cameras)
         shader = Shader(patches, maps32, poses, joined.f[..., 0], self._atlas)
         surface, mask = shader.surface(hits, tiles)
         sunlit = None
@@ -101,7 +103,7 @@ class Renderer:
         flat = self._flat(hits)
         smooth = smooth_edges(self._from_tiles(colours), flat, rays, maps32, patches)
         images = expose(smooth.movedim(-1, 1), light.glow)
-        return Rendered(images, flat.inv_depth, flat.patch, joined, poses, patches, maps)
+        return Rendered(images, flat.inv_depth, flat.patch, joined, cameras, poses, patches, maps)
 
     def _flat(self, hits: Hits) -> Hits:
         parts = (

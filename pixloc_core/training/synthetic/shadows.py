@@ -5,7 +5,7 @@ import torch
 from pixloc_core.shapes import Tensor
 from pixloc_core.training.synthetic.light import Light
 from pixloc_core.training.synthetic.patches import Patches
-from pixloc_core.training.synthetic.ray_casting import drop_outside_shape
+from pixloc_core.training.synthetic.ray_casting import Shape, drop_outside_shape
 from pixloc_core.training.synthetic.shading import Surface
 
 _TINY = 1e-9
@@ -64,7 +64,9 @@ def _sun_rows(patches: Patches, sun: Tensor) -> Tensor:
     rows = torch.stack(result, -2)
     never = torch.zeros_like(rows)
     never[..., 0, 3] = -1
-    return torch.where(patches.exists[..., None, None], rows, never)
+    # Hills hardly shade themselves, and they are many triangles.
+    casts = patches.exists & (patches.shape != Shape.TRIANGLE)
+    return torch.where(casts[..., None, None], rows, never)
 
 
 def _candidates(

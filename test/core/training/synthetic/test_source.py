@@ -136,6 +136,7 @@ def test_a_batch_may_mix_lenses(create: Create) -> None:
     single = [source.draw(i).views.cameras[1].model for i in range(5)]
     assert len(set(single)) > 1
     batch = source.batch(range(5))
+    assert batch.is_point.all()
     assert batch.query.camera.model is max(single, key=lambda model: model.num_params)
 
 
