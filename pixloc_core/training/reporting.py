@@ -19,11 +19,13 @@ class Window:
     def __init__(self) -> None:
         self._values: dict[str, list[Float[Tensor, " b"]]] = {}
         self.pairs = 0
-        self._steps: list[StepReport] = []
+        self._gradient_norms: list[float] = []
+        self._learning_rate = 0.0
 
     def add_step(self, report: StepReport) -> None:
-        """Add a training step."""
-        self._steps.append(report)
+        """Add a training step; nothing of its features is kept."""
+        self._gradient_norms.append(report.gradient_norm)
+        self._learning_rate = report.learning_rate
         self.add(report.evaluation)
 
     def add(self, evaluation: Evaluation) -> None:
@@ -46,9 +48,9 @@ class Window:
         if ranks is not None:
             table = ranks.mean(table.flatten()).view(table.shape)
         means = dict(zip(names, (table[0] / table[1]).tolist(), strict=True))
-        if self._steps:
-            means["gradient_norm"] = sum(s.gradient_norm for s in self._steps) / len(self._steps)
-            means["learning_rate"] = self._steps[-1].learning_rate
+        if norms := self._gradient_norms:
+            means["gradient_norm"] = sum(norms) / len(norms)
+            means["learning_rate"] = self._learning_rate
         return means
 
 
