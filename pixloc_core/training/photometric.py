@@ -12,7 +12,7 @@ from pixloc_core.training.jpeg import compress
 
 _LUMA = (0.299, 0.587, 0.114)
 # Mean brightness of an image that automatic exposure still allows.
-_DARKEST, _LIGHTEST = 0.07, 0.85
+_DARKEST, _LIGHTEST = 0.1, 0.85
 # More images at once do not fit into the caches of a CPU: three times as slow.
 _CHUNK = 2
 
@@ -30,7 +30,9 @@ class PhotometricConfig:
     shading: float = setting(
         0.4, doc="Share with soft shadows or light gradients.", ge=0.0, le=1.0
     )
-    occluders: float = setting(0.2, doc="Share with things in the way.", ge=0.0, le=1.0)
+    occluders: float = setting(
+        0.12, doc="Share of each of three things in the way.", ge=0.0, le=1.0
+    )
     low_light: float = setting(0.08, doc="Share made dark, with warm lamps.", ge=0.0, le=1.0)
     grey: float = setting(0.12, doc="Share without colour.", ge=0.0, le=1.0)
     blur: float = setting(0.35, doc="Share with blur of motion or focus.", ge=0.0, le=1.0)

@@ -15,6 +15,8 @@ from pixloc_core.training.synthetic.synthetic_config import SyntheticConfig
 # Rays with which a view is tried before it is drawn.
 _COLUMNS, _ROWS = 14, 11
 _ATTEMPTS = 24
+# A view of fewer surfaces has little to align to.
+_FEWEST_PATCHES = 5
 OCCLUSION_TOLERANCE = 0.01
 
 
@@ -34,14 +36,15 @@ class _Probe:
     cam_from_world: Pose
     points_cam: Tensor
     hit: Tensor
+    num_patches: int
 
     @property
     def depth(self) -> float:
         return float(self.points_cam[self.hit, 2].median())
 
     def is_usable(self, closest: float) -> bool:
-        """Whether enough is in sight, and nothing too close to the camera."""
-        if float(self.hit.double().mean()) < 0.5:
+        """Whether enough is in sight, of more than one wall, and nothing too close."""
+        if float(self.hit.double().mean()) < 0.5 or self.num_patches < _FEWEST_PATCHES:
             return False
         depths = self.points_cam[self.hit, 2]
         return float(depths.quantile(0.03)) > closest * float(depths.median())
@@ -143,7 +146,8 @@ class ViewDrawer:
         rays, found = camera.image2world(pixels)
         inv_depth, patch = cast_rays(*self._seen_from(cam_from_world), rays[:, :2])
         hit = (patch >= 0) & found
-        return _Probe(camera, cam_from_world, rays / torch.where(hit, inv_depth, 1)[:, None], hit)
+        points = rays / torch.where(hit, inv_depth, 1)[:, None]
+        return _Probe(camera, cam_from_world, points, hit, len(set(patch[hit].tolist())))
 
     def _overlap(self, reference: _Probe, query: _Probe) -> bool:
         """Whether enough of the reference is seen by the query, and they turn little enough."""
