@@ -258,6 +258,8 @@ def _invert_radial(
     radius = torch.hypot(u, v)
     low, high = torch.zeros_like(radius), limit.atan() * torch.ones_like(radius)
     angle = radius.atan().minimum(high)
+    # A bound may be the root itself: a step that rounds to just beyond it has arrived.
+    slack = 8 * torch.finfo(radius.dtype).eps
     for iteration in range(_BISECTION_STEPS + 2 * _NEWTON_STEPS):
         r = angle.tan()
         r2 = r * r
@@ -266,8 +268,9 @@ def _invert_radial(
         low, high = torch.where(excess < 0, angle, low), torch.where(excess < 0, high, angle)
         step = excess / ((scale + 2 * r2 * slope) * (1 + r2))
         newton = angle - step
-        trusted = (newton >= low) & (newton <= high) & (iteration >= _BISECTION_STEPS)
-        angle = torch.where(trusted, newton, 0.5 * (low + high))
+        trusted = (newton >= low - slack) & (newton <= high + slack)
+        trusted = trusted & (iteration >= _BISECTION_STEPS)
+        angle = torch.where(trusted, newton.clamp(low, high), 0.5 * (low + high))
     factor = angle.tan() / radius.clamp(min=_TINY)
     return u * factor, v * factor
 

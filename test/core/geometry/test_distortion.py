@@ -208,3 +208,20 @@ def test_batches_of_lenses_have_their_own_limits():
     torch.testing.assert_close(together, alone)
     uv = torch.tensor([[1.5, 0.0]], dtype=torch.float64)
     assert distortion.distort(DistortionModel.RADIAL, params, uv)[1].tolist() == [[0], [1], [0]]
+
+
+@pytest.mark.parametrize("model", ["RADIAL", "OPENCV", "FULL_OPENCV"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_a_pinhole_camera_written_as_a_lens_still_sees_all_of_its_pixels(model, dtype):
+    # As it comes to pass where cameras of several models are joined to one batch.
+    params = [413.7, 417.8, 160.3, 119.1]
+    camera = Camera.from_colmap(
+        {"model": "PINHOLE", "width": 320, "height": 240, "params": params}
+    )
+    rows, columns = torch.meshgrid(torch.arange(240), torch.arange(320), indexing="ij")
+    pixels = torch.stack((columns, rows), -1).reshape(-1, 2).to(dtype)
+    rays, found = camera.to(dtype).image2world(pixels)
+    lens_rays, lens_found = camera.with_model(DistortionModel[model]).to(dtype).image2world(pixels)
+    assert found.all()
+    assert lens_found.all()
+    torch.testing.assert_close(lens_rays, rays, rtol=0, atol=1e-6)
