@@ -3,9 +3,12 @@
 An encoder halves the image again and again; from its coarsest map a decoder goes back up and
 takes in the encoder's map of each stride. About 2.6 billion multiplications for 640x480 pixels,
 a hundredth of a VGG19 U-Net. Light is taken out at the door: each colour of each image is reduced
-to mean 0 and variance 1, so that exposure, white balance and haze change next to nothing.
+to mean 0 and variance 1, so that exposure, white balance and haze change next to nothing, and the
+brightness is given a second and third time with mean 0 and variance 1 in the surroundings of each
+pixel, so that shadows and lamps, which change from place to place, do not either.
 
-Sources: Lin et al., "Feature Pyramid Networks", CVPR 2017; `reparameterized`.
+Sources: Lin et al., "Feature Pyramid Networks", CVPR 2017; Jarrett et al., "What is the best
+multi-stage architecture for object recognition?", ICCV 2009 (local contrast); `reparameterized`.
 """
 
 from dataclasses import dataclass
@@ -13,7 +16,7 @@ from itertools import pairwise
 
 import torch
 from torch import nn
-from torch.nn.functional import interpolate, pad
+from torch.nn.functional import avg_pool2d, interpolate, pad
 
 from pixloc_core.config import check, setting
 from pixloc_core.errors import ConfigError
@@ -24,6 +27,10 @@ from pixloc_core.shapes import Float, Tensor
 _COLOURS = 3
 # Standard deviation, in grey levels of [0, 1], of an image that is as likely noise as structure.
 _NOISE = 0.02
+# The same of a square, where the whole image has 1.
+_FLAT = 0.1
+# Sides of the squares, in pixels, over which brightness is normalized.
+_SURROUNDINGS = (9, 33)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +118,7 @@ class LightNet(FeatureNetwork):
     def __init__(self, config: LightConfig) -> None:
         super().__init__()
         self.config: LightConfig = config
-        skips = (_COLOURS, *config.widths)
+        skips = (_COLOURS + len(_SURROUNDINGS), *config.widths)
         self.encoder = nn.ModuleList(
             nn.Sequential(
                 BranchedBlock(previous, width, stride=2),
@@ -143,7 +150,9 @@ class LightNet(FeatureNetwork):
         and the last cells of an output may reach beyond it.
         """
         height, width = image.shape[-2:]
-        features = _pad_to_multiple(_remove_light(image), 2 ** len(self.encoder))
+        colours = _remove_light(image)
+        normalized = torch.cat((colours, _local_contrast(colours)), 1)
+        features = _pad_to_multiple(normalized, 2 ** len(self.encoder))
         skips = [features]
         for stage in self.encoder:
             features = stage(features)
@@ -170,7 +179,27 @@ def _remove_light(image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
     return ((image - mean) * (variance + _NOISE**2).rsqrt()).to(image.dtype)
 
 
-def _pad_to_multiple(image: Float[Tensor, "b 3 h w"], side: int) -> Float[Tensor, "b 3 h2 w2"]:
+def _local_contrast(colours: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b k h w"]:
+    """Brightness with mean 0 and variance 1 in squares around each pixel, one channel a size."""
+    grey = colours.float().mean(1, keepdim=True)
+    moments = torch.cat((grey, grey.square()), 1)
+    channels = []
+    for side in _SURROUNDINGS:
+        mean, square = _box_mean(moments, side).chunk(2, 1)
+        variance = (square - mean.square()).clamp(min=0.0)
+        channels.append((grey - mean) * (variance + _FLAT**2).rsqrt())
+    return torch.cat(channels, 1).to(colours.dtype)
+
+
+def _box_mean(image: Float[Tensor, "b k h w"], side: int) -> Float[Tensor, "b k h w"]:
+    """Mean over squares, along one axis after the other; at the border, over what is there."""
+    half = side // 2
+    for kernel, padding in (((1, side), (0, half)), ((side, 1), (half, 0))):
+        image = avg_pool2d(image, kernel, stride=1, padding=padding, count_include_pad=False)
+    return image
+
+
+def _pad_to_multiple(image: Float[Tensor, "b k h w"], side: int) -> Float[Tensor, "b k h2 w2"]:
     """Continue images at the right and bottom, so that cell (0, 0) stays where it is."""
     height, width = image.shape[-2:]
     right, bottom = -width % side, -height % side

