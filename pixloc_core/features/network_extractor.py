@@ -3,10 +3,10 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch.nn.functional import normalize
+from torch.nn.functional import avg_pool2d, normalize
 
 from pixloc_core.config import check, setting
 from pixloc_core.errors import ConfigError, ImageError
@@ -29,6 +29,13 @@ class NetworkExtractorConfig:
     weights: str = setting("", doc="Weights file: .safetensors, or an official checkpoint.")
     max_size: int = setting(
         1024, doc="Images are shrunk to this longest side.", unit="px", ge=_SMALLEST_SIDE
+    )
+    octaves: int = setting(
+        1,
+        doc="Sizes of the image that the network sees, each half the one before: the smaller ones "
+        "give the coarser levels that the network itself lacks.",
+        ge=1,
+        le=4,
     )
     half: bool = setting(False, doc="Compute in float16; needs a CUDA device.")
 
@@ -58,6 +65,7 @@ class NetworkExtractor:
             )
         self._config = config
         self._architecture = weights.config
+        self._sources = _find_sources(weights.config.strides, config.octaves)
         self._damping = weights.damping
         self._fingerprint = _hash_settings(weights, config)
         self._dtype = torch.float16 if config.half else torch.float32
@@ -68,12 +76,12 @@ class NetworkExtractor:
     @property
     def strides(self) -> tuple[int, ...]:
         """Image pixels per cell of each level, fine to coarse."""
-        return self._architecture.strides
+        return tuple(source.stride for source in self._sources)
 
     @property
     def channels(self) -> tuple[int, ...]:
         """Length of a descriptor at each level."""
-        return self._architecture.channels
+        return tuple(self._architecture.channels[source.output] for source in self._sources)
 
     @property
     def fingerprint(self) -> str:
@@ -82,13 +90,20 @@ class NetworkExtractor:
 
     @property
     def damping(self) -> Float[Tensor, "l 6"] | None:
-        """Learned damping that came with the weights, see `Weights.damping`."""
-        return self._damping
+        """Learned damping that came with the weights, see `Weights.damping`, for each level."""
+        if self._damping is None:
+            return None
+        return self._damping[[source.output for source in self._sources]]
 
     @property
     def config_dict(self) -> dict[str, Any]:
         """What a map file keeps to make this extractor again; not where it ran."""
-        settings = {"weights": self._config.weights, "max_size": self._config.max_size}
+        config = self._config
+        settings = {
+            "weights": config.weights,
+            "max_size": config.max_size,
+            "octaves": config.octaves,
+        }
         return {"kind": "network", "network": settings}
 
     def extract(self, image: Image, camera: Camera) -> FeaturePyramid:
@@ -113,7 +128,7 @@ class NetworkExtractor:
         """
         prepared, camera = prepare(image, camera, self._config.max_size)
         height, width = prepared.shape[1:]
-        smallest = self._architecture.smallest_side
+        smallest = self._architecture.smallest_side * 2 ** (self._config.octaves - 1)
         if min(height, width) < smallest:
             raise ImageError(
                 f"image of {width}x{height} px, expected at least {smallest} px a side"
@@ -121,7 +136,31 @@ class NetworkExtractor:
         batch = prepared[None].to(
             device=self._device, dtype=self._dtype, memory_format=torch.channels_last
         )
-        return create_pyramid(self._network(batch), camera.to(device=self._device), self.strides)
+        octaves = [self._network(batch)]
+        for _ in range(1, self._config.octaves):
+            # Means of 2x2 pixels: a cell still is a block of pixels, whose first one is (0, 0).
+            batch = avg_pool2d(batch, 2)
+            octaves.append(self._network(batch))
+        outputs = [octaves[source.octave][source.output] for source in self._sources]
+        return create_pyramid(outputs, camera.to(device=self._device), self.strides)
+
+
+class _Source(NamedTuple):
+    """Where a level comes from: its stride in the image, and the output that gives it."""
+
+    stride: int
+    octave: int
+    output: int
+
+
+def _find_sources(strides: Sequence[int], octaves: int) -> tuple[_Source, ...]:
+    """All strides that there are, fine to coarse, each from the largest image that has it."""
+    found: dict[int, _Source] = {}
+    for octave in range(octaves):
+        for output, stride in enumerate(strides):
+            source = _Source(stride * 2**octave, octave, output)
+            found.setdefault(source.stride, source)
+    return tuple(found[stride] for stride in sorted(found))
 
 
 def create_pyramid(
@@ -152,5 +191,5 @@ def _create_level(output: NetworkOutput, camera: Camera, stride: int) -> Feature
 
 def _hash_settings(weights: Weights, config: NetworkExtractorConfig) -> str:
     kind = kind_of(weights.config)
-    text = f"{kind} {weights.fingerprint} max_size={config.max_size}"
+    text = f"{kind} {weights.fingerprint} max_size={config.max_size} octaves={config.octaves}"
     return hashlib.sha256(text.encode()).hexdigest()

@@ -168,3 +168,38 @@ def test_missing_weights_are_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "none.tar"
     with pytest.raises(CheckpointError, match=r"none\.tar: cannot read the weights"):
         create_extractor({"kind": "network", "network": {"weights": str(path)}})
+
+
+def test_smaller_images_give_the_coarser_levels_that_the_network_lacks(
+    small_weights: Weights, image: np.ndarray, camera: Camera
+) -> None:
+    config = NetworkExtractorConfig(octaves=3)
+    extractor = NetworkExtractor(small_weights, config)
+    # Strides 1, 4, 16 of the image itself; 2, 8, 32 of the half; 64 of the quarter.
+    assert extractor.strides == (1, 2, 4, 8, 16, 32, 64)
+    assert extractor.channels == (4, 4, 6, 6, 8, 8, 8)
+    assert extractor.damping is not None
+    assert small_weights.damping is not None
+    assert torch.equal(extractor.damping, small_weights.damping[[0, 0, 1, 1, 2, 2, 2]])
+    large = np.kron(image, np.ones((2, 2, 1), dtype=np.uint8))
+    pyramid = extractor.extract(large, camera.scale(2.0))
+    halved = NetworkExtractor(small_weights, NetworkExtractorConfig()).extract(image, camera)
+    for ours, half in ((pyramid[1], halved[0]), (pyramid[3], halved[1]), (pyramid[5], halved[2])):
+        torch.testing.assert_close(ours.features, half.features, rtol=0, atol=1e-5)
+        torch.testing.assert_close(ours.camera.data, half.camera.data)
+
+
+def test_an_image_too_small_for_its_last_octave_is_refused(
+    small_weights: Weights, image: np.ndarray, camera: Camera
+) -> None:
+    extractor = NetworkExtractor(small_weights, NetworkExtractorConfig(octaves=4))
+    with pytest.raises(ImageError, match="96x64 px, expected at least 128 px a side"):
+        extractor.extract(image, camera)
+
+
+def test_octaves_change_what_a_map_remembers(
+    small_weights: Weights, extractor: NetworkExtractor
+) -> None:
+    two = NetworkExtractor(small_weights, NetworkExtractorConfig(octaves=2))
+    assert two.fingerprint != extractor.fingerprint
+    assert two.config_dict["network"]["octaves"] == 2
