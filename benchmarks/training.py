@@ -21,7 +21,7 @@ from pixloc_core.config import load
 from pixloc_core.errors import PixlocError
 from pixloc_core.evaluation.report import markdown_table
 from pixloc_core.features.networks import create_network
-from pixloc_core.training.config import TrainConfig
+from pixloc_core.training.config import TrainConfig, count_workers
 from pixloc_core.training.data import create_source, iterate_batches, step_indices
 from pixloc_core.training.pairs import PairSource
 from pixloc_core.training.parallel import Ranks, find_device
@@ -67,8 +67,7 @@ def measure(config: TrainConfig, steps: int) -> list[tuple[str, str, str]]:
         torch.set_num_threads(config.run.threads)
     device = find_device(config.run.device)
     trainer = _create_trainer(config, device)
-    where = torch.device("cpu") if config.run.workers else device
-    source = create_source(config.data, "train", seed=config.run.seed, device=where)
+    source = create_source(config.data, "train", seed=config.run.seed, device=device)
     size = config.optimization.batch_size
     making = _rate(lambda step: source.batch(step_indices(step, size, range(size))), steps, size)
     batch, indices = source.batch(range(size)), list(range(size))
@@ -76,12 +75,12 @@ def measure(config: TrainConfig, steps: int) -> list[tuple[str, str, str]]:
     both, waiting = _both(trainer, source, config, steps)
     size_px = "x".join(map(str, config.data.size))
     return [
-        (f"pairs made ({config.data.kind}, {size_px})", f"{making:.1f}", f"one process, {where}"),
+        (f"pairs made ({config.data.kind}, {size_px})", f"{making:.1f}", f"one process, {device}"),
         ("steps on a ready batch", f"{learning:.1f}", f"{config.network.kind}, {device}"),
         (
             "both, as pixloc train does",
             f"{both:.1f}",
-            f"{config.run.workers} workers; waits for data {waiting:.0%} of the time",
+            f"{count_workers(config.run)} workers; waits for data {waiting:.0%} of the time",
         ),
     ]
 
@@ -110,7 +109,12 @@ def _both(
     size = config.optimization.batch_size
     clock = Clock()
     batches = iterate_batches(
-        source, range(_WARM_UP + steps), size, range(size), workers=config.run.workers
+        source,
+        range(_WARM_UP + steps),
+        size,
+        range(size),
+        workers=count_workers(config.run),
+        staged=trainer.device.type != "cpu",
     )
     for step, batch in enumerate(clock.watch(batches)):
         trainer.train_step(batch, step_indices(step, size, range(size)))

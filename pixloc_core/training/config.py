@@ -1,5 +1,6 @@
 """All settings of a training run: the schema of `config/train/*.yaml`."""
 
+import os
 from dataclasses import dataclass
 
 from pixloc_core.alignment.aligner_config import AlignerConfig
@@ -78,6 +79,9 @@ class OptimizationConfig:
         check(self)
 
 
+_MOST_WORKERS = 16
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """How a run is carried out and what it leaves behind."""
@@ -85,7 +89,10 @@ class RunConfig:
     seed: int = setting(0, doc="All random numbers follow from it.", ge=0)
     device: str = setting("auto", doc="Torch device: cpu, cuda, cuda:1; auto: cuda if there.")
     workers: int = setting(
-        1, doc="Processes that make the pairs; 0: the training process itself.", ge=0
+        -1,
+        doc="Processes that make pairs (on a GPU: that lay out the scenes that it renders); "
+        "0: the training process itself; -1: one less than it has CPU cores.",
+        ge=-1,
     )
     threads: int = setting(
         0, doc="CPU threads of the training process; 0: as PyTorch has it.", ge=0
@@ -99,6 +106,14 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         check(self)
+
+
+def count_workers(config: RunConfig, processes: int = 1) -> int:
+    """Number of processes that make pairs for each of several training processes."""
+    if config.workers >= 0:
+        return config.workers
+    cores = (os.cpu_count() or 1) // processes
+    return min(max(cores - 1, 0), _MOST_WORKERS)
 
 
 def training_aligner() -> AlignerConfig:

@@ -1,8 +1,8 @@
 """From settings to batches: which pairs, made where, in which order."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 from pixloc_core.config import check, section, setting
 from pixloc_core.errors import ConfigError, PixlocError
 from pixloc_core.training.collections.source import PairSamplingConfig
-from pixloc_core.training.pairs import PairBatch, PairSource, Split
+from pixloc_core.training.pairs import PairBatch, PairSource, Split, StagedSource
 from pixloc_core.training.photometric import PhotometricConfig
 from pixloc_core.training.synthetic.synthetic_config import SyntheticConfig
 
@@ -125,21 +125,21 @@ def _open_collections(config: DataConfig) -> Sequence["ImageCollection"]:
     return open_files(config.pairs, config.images)
 
 
-class _Batches(Dataset[PairBatch | PixlocError]):
-    """Item k is the share of this process in the batch of step k.
+class _Batches(Dataset[Any]):
+    """Item k is the share of this process in the batch of step k, or the first part of it.
 
     What a worker process cannot make it hands over as a value: raised there, an error would
     reach the user as the text of a traceback.
     """
 
-    def __init__(self, source: PairSource, per_step: int, share: range) -> None:
-        self._source = source
+    def __init__(self, make: Callable[[Sequence[int]], Any], per_step: int, share: range) -> None:
+        self._make = make
         self._per_step = per_step
         self._share = share
 
-    def __getitem__(self, step: int) -> PairBatch | PixlocError:
+    def __getitem__(self, step: int) -> Any:
         try:
-            return self._source.batch(step_indices(step, self._per_step, self._share))
+            return self._make(step_indices(step, self._per_step, self._share))
         except PixlocError as error:
             return error
 
@@ -165,7 +165,13 @@ def rank_share(batch_size: int, rank: int, world: int) -> range:
 
 
 def iterate_batches(
-    source: PairSource, steps: range, per_step: int, share: range, *, workers: int
+    source: PairSource,
+    steps: range,
+    per_step: int,
+    share: range,
+    *,
+    workers: int,
+    staged: bool = False,
 ) -> Iterator[PairBatch]:
     """Batches of consecutive steps, made ahead of time by other processes.
 
@@ -175,12 +181,14 @@ def iterate_batches(
         per_step: Pairs per step of all processes.
         share: Places in each batch of this process.
         workers: Processes that make pairs; 0: this one, on demand.
+        staged: Leave the second part of a `StagedSource` to this process and its device.
 
     Raises:
         PixlocError: If a pair cannot be made.
     """
+    parts = source if staged and isinstance(source, StagedSource) else None
     loader = DataLoader(
-        _Batches(source, per_step, share),
+        _Batches(source.batch if parts is None else parts.begin, per_step, share),
         batch_size=None,
         sampler=steps,
         num_workers=workers,
@@ -190,7 +198,7 @@ def iterate_batches(
     for batch in loader:
         if isinstance(batch, PixlocError):
             raise batch
-        yield batch
+        yield batch if parts is None else parts.finish(batch)
 
 
 def validation_indices(count: int, batch_size: int) -> Iterator[list[int]]:

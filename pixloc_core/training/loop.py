@@ -16,7 +16,7 @@ from pixloc_core.errors import PixlocError, TrainingError
 from pixloc_core.features.checkpoint import load_weights
 from pixloc_core.features.networks import create_network
 from pixloc_core.features.weights import Provenance
-from pixloc_core.training.config import TrainConfig
+from pixloc_core.training.config import TrainConfig, count_workers
 from pixloc_core.training.data import (
     create_source,
     iterate_batches,
@@ -113,17 +113,13 @@ def train(
             if ranks.is_first:
                 store.forget_after(state.step)
         seed, data = config.run.seed, config.data
-        sources = (
-            create_source(data, "train", seed=seed, device=_render_device(config, device)),
-            create_source(data, "validation", seed=seed, device=device),
-        )
+        source = create_source(data, "train", seed=seed, device=device)
+        validation = source
+        if data.kind != "synthetic":
+            # Of synthetic places there are enough: other indices are other places.
+            validation = create_source(data, "validation", seed=seed, device=device)
         shown = observers if ranks.is_first else ()
-        return _loop(_Run(config, store, trainer, sources, shown, ranks))
-
-
-def _render_device(config: TrainConfig, device: torch.device) -> torch.device:
-    """Workers make their pairs on the CPU; without workers they are made where they are used."""
-    return torch.device("cpu") if config.run.workers else device
+        return _loop(_Run(config, store, trainer, (source, validation), shown, ranks))
 
 
 def _create_model(config: TrainConfig, device: torch.device) -> TwoViewModel:
@@ -165,7 +161,12 @@ def _steps(run: _Run) -> Iterator[int]:
     """Do all steps, with what is due after each of them."""
     trainer, every, batch_size = run.trainer, run.config.run, run.batch_size
     batches = iterate_batches(
-        run.sources[0], run.steps_left(), batch_size, run.share, workers=every.workers
+        run.sources[0],
+        run.steps_left(),
+        batch_size,
+        run.share,
+        workers=count_workers(every, run.ranks.world),
+        staged=trainer.device.type != "cpu",
     )
     window, clock, bad = Window(), Clock(), 0
     for batch in clock.watch(batches):

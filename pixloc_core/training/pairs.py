@@ -8,7 +8,7 @@ be repeated and equal results on one or several processes all follow from that.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeVar, cast
+from typing import Any, Literal, Protocol, TypeVar, cast, runtime_checkable
 
 import torch
 
@@ -109,6 +109,17 @@ class PairSource(Protocol):
         Raises:
             PixlocError: If they cannot be made; the message names the file.
         """
+
+
+@runtime_checkable
+class StagedSource(Protocol):
+    """A source whose work divides into one part for many CPU cores and one for the device."""
+
+    def begin(self, indices: Sequence[int]) -> Any:
+        """The first part, in a process of its own; the result is sent to the training process."""
+
+    def finish(self, begun: Any) -> PairBatch:
+        """The second part, in the training process, on the device of the source."""
 
 
 def join_pairs(parts: Sequence[PairBatch]) -> PairBatch:

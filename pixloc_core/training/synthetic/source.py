@@ -32,6 +32,7 @@ class DrawnPair:
     """All that chance decides about a pair, before anything is rendered.
 
     Attributes:
+        index: Index of the pair.
         name: Kind of place and index.
         patches: Surfaces of the place.
         views: Cameras of reference and query, and their poses.
@@ -40,6 +41,7 @@ class DrawnPair:
         clouds: Layer of the clouds of each view.
     """
 
+    index: int
     name: str
     patches: Patches
     views: DrawnViews
@@ -103,8 +105,16 @@ class SyntheticSource:
 
     def batch(self, indices: Sequence[int]) -> PairBatch:
         """Make the pairs of these indices."""
+        return self.finish(self.begin(indices))
+
+    def begin(self, indices: Sequence[int]) -> list[DrawnPair]:
+        """What chance decides, see `StagedSource.begin`."""
+        return [self.draw(index) for index in indices]
+
+    def finish(self, begun: Sequence[DrawnPair]) -> PairBatch:
+        """Render what was drawn, see `StagedSource.finish`."""
         step = _CHUNK_CPU if self._device.type == "cpu" else _CHUNK_DEVICE
-        parts = [self._make(indices[i : i + step]) for i in range(0, len(indices), step)]
+        parts = [self._make(begun[i : i + step]) for i in range(0, len(begun), step)]
         return join_pairs(parts)
 
     def draw(self, index: int) -> DrawnPair:
@@ -122,11 +132,12 @@ class SyntheticSource:
         lights = drawer.draw(config.night, eyes[0]), drawer.draw(config.night, eyes[1])
         shadows = config.light > 0 and not place.is_indoors and rng.random() < config.shadows
         clouds = rng.choice(self._layers["clouds"], 2).tolist()
-        return DrawnPair(f"{kind} {index}", place.patches, views, lights, shadows, tuple(clouds))
+        name = f"{kind} {index}"
+        return DrawnPair(index, name, place.patches, views, lights, shadows, tuple(clouds))
 
     @torch.no_grad()
-    def _make(self, indices: Sequence[int]) -> PairBatch:
-        pairs = [self.draw(index) for index in indices]
+    def _make(self, pairs: Sequence[DrawnPair]) -> PairBatch:
+        indices = [pair.index for pair in pairs]
         poses = stack_objects([pose for pair in pairs for pose in pair.views.poses])
         cameras = [camera for pair in pairs for camera in pair.views.cameras]
         rendered = self._renderer.render(

@@ -11,8 +11,14 @@ from toy_training import small_config
 from pixloc_core.config import load
 from pixloc_core.errors import ConfigError
 from pixloc_core.features.networks import create_network
-from pixloc_core.training.config import OptimizationConfig, TrainConfig
+from pixloc_core.training.config import (
+    OptimizationConfig,
+    RunConfig,
+    TrainConfig,
+    count_workers,
+)
 from pixloc_core.training.data import (
+    create_source,
     iterate_batches,
     rank_share,
     step_indices,
@@ -114,6 +120,27 @@ def test_workers_make_the_same_batches_in_the_same_order() -> None:
     for a, b in zip(alone, ahead, strict=True):
         assert torch.equal(a.query.image, b.query.image)
         assert torch.equal(a.query_from_ref.data, b.query_from_ref.data)
+
+
+def test_scenes_laid_out_by_workers_and_rendered_here_are_the_same() -> None:
+    overrides = ("data.size=[64,48]", "data.num_points=32", "data.synthetic.texture_size=32")
+    data = small_config(*overrides, "data.synthetic.num_procedural=8").data
+    source = create_source(data, "train", seed=0)
+    whole = iterate_batches(source, range(2), 2, range(2), workers=0)
+    staged = iterate_batches(source, range(2), 2, range(2), workers=1, staged=True)
+    for a, b in zip(whole, staged, strict=True):
+        assert a.names == b.names
+        assert torch.equal(a.query.image, b.query.image)
+        assert torch.equal(a.points_ref, b.points_ref)
+
+
+def test_workers_take_the_cores_that_training_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    assert count_workers(RunConfig()) == 7
+    assert count_workers(RunConfig(), processes=4) == 1
+    assert count_workers(RunConfig(workers=3)) == 3
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    assert count_workers(RunConfig()) == 0
 
 
 def test_validation_has_its_own_pairs() -> None:
