@@ -21,7 +21,7 @@ from pixloc_core.config import load
 from pixloc_core.errors import PixlocError
 from pixloc_core.evaluation.report import markdown_table
 from pixloc_core.features.networks import create_network
-from pixloc_core.training.config import TrainConfig, count_workers
+from pixloc_core.training.config import TrainConfig, share_cores
 from pixloc_core.training.data import create_source, iterate_batches, step_indices
 from pixloc_core.training.pairs import PairSource
 from pixloc_core.training.parallel import Ranks, find_device
@@ -63,16 +63,16 @@ def _arguments() -> argparse.Namespace:
 
 def measure(config: TrainConfig, steps: int) -> list[tuple[str, str, str]]:
     """Rows of the table."""
-    if config.run.threads:
-        torch.set_num_threads(config.run.threads)
     device = find_device(config.run.device)
+    workers, threads = share_cores(config.run, device)
+    torch.set_num_threads(threads)
     trainer = _create_trainer(config, device)
     source = create_source(config.data, "train", seed=config.run.seed, device=device)
     size = config.optimization.batch_size
     making = _rate(lambda step: source.batch(step_indices(step, size, range(size))), steps, size)
     batch, indices = source.batch(range(size)), list(range(size))
     learning = _rate(lambda _: trainer.train_step(batch, indices), steps, size)
-    both, waiting = _both(trainer, source, config, steps)
+    both, waiting = _both(trainer, source, workers, steps)
     size_px = "x".join(map(str, config.data.size))
     return [
         (f"pairs made ({config.data.kind}, {size_px})", f"{making:.1f}", f"one process, {device}"),
@@ -80,7 +80,7 @@ def measure(config: TrainConfig, steps: int) -> list[tuple[str, str, str]]:
         (
             "both, as pixloc train does",
             f"{both:.1f}",
-            f"{count_workers(config.run)} workers; waits for data {waiting:.0%} of the time",
+            f"{workers} workers; waits for data {waiting:.0%} of the time",
         ),
     ]
 
@@ -103,17 +103,15 @@ def _rate(work: Callable[[int], object], steps: int, pairs: int) -> float:
     return steps * pairs / (time.perf_counter() - began)
 
 
-def _both(
-    trainer: Trainer, source: PairSource, config: TrainConfig, steps: int
-) -> tuple[float, float]:
-    size = config.optimization.batch_size
+def _both(trainer: Trainer, source: PairSource, workers: int, steps: int) -> tuple[float, float]:
+    size = trainer.config.optimization.batch_size
     clock = Clock()
     batches = iterate_batches(
         source,
         range(_WARM_UP + steps),
         size,
         range(size),
-        workers=count_workers(config.run),
+        workers=workers,
         staged=trainer.device.type != "cpu",
     )
     for step, batch in enumerate(clock.watch(batches)):

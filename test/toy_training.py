@@ -29,6 +29,7 @@ SMALL = (
     "optimization.warmup_steps=2",
     "optimization.steps=8",
     "run.workers=0",
+    "run.threads=1",
     "run.device=cpu",
     "run.log_every=1",
     "run.validate_every=4",

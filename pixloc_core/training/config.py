@@ -3,6 +3,8 @@
 import os
 from dataclasses import dataclass
 
+import torch
+
 from pixloc_core.alignment.aligner_config import AlignerConfig
 from pixloc_core.config import check, section, setting
 from pixloc_core.errors import ConfigError
@@ -91,11 +93,11 @@ class RunConfig:
     workers: int = setting(
         -1,
         doc="Processes that make pairs (on a GPU: that lay out the scenes that it renders); "
-        "0: the training process itself; -1: one less than it has CPU cores.",
+        "0: the training process itself; -1: as the CPU cores allow.",
         ge=-1,
     )
     threads: int = setting(
-        0, doc="CPU threads of the training process; 0: as PyTorch has it.", ge=0
+        0, doc="CPU threads of the training process; 0: what the workers leave of the cores.", ge=0
     )
     log_every: int = setting(20, doc="Steps between two lines of numbers.", ge=1)
     validate_every: int = setting(500, doc="Steps between two validations.", ge=1)
@@ -108,12 +110,18 @@ class RunConfig:
         check(self)
 
 
-def count_workers(config: RunConfig, processes: int = 1) -> int:
-    """Number of processes that make pairs for each of several training processes."""
-    if config.workers >= 0:
-        return config.workers
-    cores = (os.cpu_count() or 1) // processes
-    return min(max(cores - 1, 0), _MOST_WORKERS)
+def share_cores(config: RunConfig, device: torch.device, processes: int = 1) -> tuple[int, int]:
+    """Workers and threads of each of several training processes on one machine.
+
+    A GPU leaves the cores to the workers. A CPU needs most of them for training; more threads
+    than free cores would wait for each other.
+    """
+    cores = max(1, (os.cpu_count() or 1) // processes)
+    workers = config.workers
+    if workers < 0:
+        workers = min(cores - 1, _MOST_WORKERS)
+        workers = workers if device.type != "cpu" else -(-workers // 4)
+    return workers, config.threads or max(1, cores - workers)
 
 
 def training_aligner() -> AlignerConfig:

@@ -16,7 +16,7 @@ from pixloc_core.errors import PixlocError, TrainingError
 from pixloc_core.features.checkpoint import load_weights
 from pixloc_core.features.networks import create_network
 from pixloc_core.features.weights import Provenance
-from pixloc_core.training.config import TrainConfig, count_workers
+from pixloc_core.training.config import TrainConfig, share_cores
 from pixloc_core.training.data import (
     create_source,
     iterate_batches,
@@ -71,6 +71,7 @@ class _Run:
     store: RunStore
     trainer: Trainer
     sources: tuple[PairSource, PairSource]
+    workers: int
     observers: Sequence[Observer]
     ranks: Ranks
 
@@ -102,10 +103,10 @@ def train(
         PixlocError: If data or weights cannot be used, or files cannot be written; the newest
             good checkpoint stays.
     """
-    if config.run.threads:
-        torch.set_num_threads(config.run.threads)
     device = find_device(config.run.device)
     with join_ranks(device) as ranks:
+        workers, threads = share_cores(config.run, device, ranks.world)
+        torch.set_num_threads(threads)
         trainer = Trainer(_create_model(config, device), config, ranks)
         state = store.load_state() if resume else None
         if state is not None:
@@ -119,7 +120,7 @@ def train(
             # Of synthetic places there are enough: other indices are other places.
             validation = create_source(data, "validation", seed=seed, device=device)
         shown = observers if ranks.is_first else ()
-        return _loop(_Run(config, store, trainer, (source, validation), shown, ranks))
+        return _loop(_Run(config, store, trainer, (source, validation), workers, shown, ranks))
 
 
 def _create_model(config: TrainConfig, device: torch.device) -> TwoViewModel:
@@ -165,7 +166,7 @@ def _steps(run: _Run) -> Iterator[int]:
         run.steps_left(),
         batch_size,
         run.share,
-        workers=count_workers(every, run.ranks.world),
+        workers=run.workers,
         staged=trainer.device.type != "cpu",
     )
     window, clock, bad = Window(), Clock(), 0

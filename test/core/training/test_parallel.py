@@ -15,7 +15,7 @@ from pixloc_core.training.config import (
     OptimizationConfig,
     RunConfig,
     TrainConfig,
-    count_workers,
+    share_cores,
 )
 from pixloc_core.training.data import (
     create_source,
@@ -134,13 +134,17 @@ def test_scenes_laid_out_by_workers_and_rendered_here_are_the_same() -> None:
         assert torch.equal(a.points_ref, b.points_ref)
 
 
-def test_workers_take_the_cores_that_training_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: 8)
-    assert count_workers(RunConfig()) == 7
-    assert count_workers(RunConfig(), processes=4) == 1
-    assert count_workers(RunConfig(workers=3)) == 3
+def test_cores_are_shared_by_workers_and_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu, cpu = torch.device("cuda"), torch.device("cpu")
+    monkeypatch.setattr("os.cpu_count", lambda: 16)
+    assert share_cores(RunConfig(), gpu) == (15, 1)
+    assert share_cores(RunConfig(), cpu) == (4, 12)
+    assert share_cores(RunConfig(), gpu, processes=4) == (3, 1)
+    assert share_cores(RunConfig(workers=3, threads=5), cpu) == (3, 5)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    assert share_cores(RunConfig(), cpu) == (1, 1)
     monkeypatch.setattr("os.cpu_count", lambda: 1)
-    assert count_workers(RunConfig()) == 0
+    assert share_cores(RunConfig(), cpu) == (0, 1)
 
 
 def test_validation_has_its_own_pairs() -> None:
