@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from pixloc_core.errors import ConfigError
 from pixloc_core.geometry import Camera, Pose
 from pixloc_core.shapes import Tensor
 from pixloc_core.training.pairs import PairBatch, View, generator_for, join_pairs
@@ -19,7 +20,7 @@ from pixloc_core.training.synthetic.procedural_textures import make_textures
 from pixloc_core.training.synthetic.renderer import Renderer, stack_objects
 from pixloc_core.training.synthetic.synthetic_config import SyntheticConfig
 from pixloc_core.training.synthetic.texture_atlas import Texture, TextureAtlas, read_photos
-from pixloc_core.training.synthetic.view_drawing import DrawnViews, ViewDrawer
+from pixloc_core.training.synthetic.view_drawing import REDRAWS, DrawnViews, ViewDrawer
 
 __all__ = ["DrawnPair", "SyntheticConfig", "SyntheticSource"]
 
@@ -59,7 +60,9 @@ class SyntheticSource:
         num_points: Points per pair.
         photometric: Changes of each image after it is rendered.
         seed: Seed of the run.
-        device: Where images are made; chance is the same on all of them.
+        device: Where images are made. Places, cameras, lights and points are the same on all of
+            them, up to rounding; noise and smooth fields of the photometric changes are drawn by
+            the device, and differ between CPU and GPU.
 
     Raises:
         ImageError: If the photos cannot be read.
@@ -104,7 +107,11 @@ class SyntheticSource:
         )
 
     def batch(self, indices: Sequence[int]) -> PairBatch:
-        """Make the pairs of these indices."""
+        """Make the pairs of these indices.
+
+        Raises:
+            ConfigError: If no views overlap as the config demands.
+        """
         return self.finish(self.begin(indices))
 
     def begin(self, indices: Sequence[int]) -> list[DrawnPair]:
@@ -118,13 +125,19 @@ class SyntheticSource:
         return join_pairs(parts)
 
     def draw(self, index: int) -> DrawnPair:
-        """Let chance decide about a pair."""
+        """Let chance decide about a pair.
+
+        Raises:
+            ConfigError: If no views overlap as the config demands.
+        """
         config = self._config
         rng = numpy_generator(generator_for(self._seed, index, "scene"))
         kind = str(rng.choice(np.array(config.places)))
         palette = Palette(self._layers, rng, config.photo_share)
         place = MAKERS[kind](PatchBuilder(rng), palette, config.clutter)
         views = ViewDrawer(place, rng, config, self._size).draw()
+        if views is None:
+            raise ConfigError(_explain(config, kind))
         extent = float(np.linalg.norm(np.diff(place.targets, axis=0))) / 2
         drawer = LightDrawer(rng, is_indoors=place.is_indoors, lamps=place.lamps, extent=extent,
                              amount=config.light)  # fmt: skip
@@ -172,3 +185,13 @@ def numpy_generator(generator: torch.Generator) -> np.random.Generator:
     """NumPy's random numbers, for the many single numbers of a place, from a torch generator."""
     words: Tensor = torch.randint(0, 2**31 - 1, (4,), generator=generator)
     return np.random.default_rng(words.tolist())
+
+
+def _explain(config: SyntheticConfig, kind: str) -> str:
+    """What was tried, where no views overlap enough."""
+    return (
+        f"SyntheticConfig.min_overlap is {config.min_overlap:g}, but of {REDRAWS} views of a "
+        f"{kind} none has a second one that overlaps so far, with yaw_deg {config.yaw_deg:g}, "
+        f"roll_deg {config.roll_deg:g}, zoom {config.zoom:g} and fields of view of "
+        f"{config.hfov_min_deg:g} to {config.hfov_max_deg:g} deg; expected a smaller min_overlap"
+    )

@@ -15,6 +15,8 @@ from pixloc_core.training.synthetic.synthetic_config import SyntheticConfig
 # Rays with which a view is tried before it is drawn.
 _COLUMNS, _ROWS = 14, 11
 _ATTEMPTS = 24
+# References that are drawn anew until one has a query; the usual settings need a single one.
+REDRAWS = 200
 # A view of fewer surfaces has little to align to.
 _FEWEST_PATCHES = 5
 OCCLUSION_TOLERANCE = 0.01
@@ -69,9 +71,9 @@ class ViewDrawer:
         self._config = config
         self._size = size
 
-    def draw(self) -> DrawnViews:
-        """Views that overlap as the config demands."""
-        while True:
+    def draw(self) -> DrawnViews | None:
+        """Views that overlap as the config demands, or None if chance finds none."""
+        for _ in range(REDRAWS):
             reference = self._draw_reference()
             for attempt in range(_ATTEMPTS):
                 query = self._draw_query(reference, 1 - attempt / _ATTEMPTS)
@@ -80,6 +82,7 @@ class ViewDrawer:
                         (reference.camera, query.camera),
                         (reference.cam_from_world, query.cam_from_world),
                     )
+        return None
 
     def _draw_reference(self) -> _Probe:
         best, best_share = None, -1.0
@@ -118,6 +121,7 @@ class ViewDrawer:
         direction = fixation - moved
         direction = direction / np.linalg.norm(direction)
         direction = direction + rotation[0] * np.tan(angles[0]) + rotation[1] * np.tan(angles[1])
+        direction = turn_within(direction, rotation[2], np.radians(config.yaw_deg))
         roll = np.arctan2(-rotation[0, 2], -rotation[1, 2])
         pose = look_at(moved, moved + direction, roll + amount * self._draw_roll())
         ratio = config.zoom ** (amount * rng.uniform(-1, 1))
@@ -150,11 +154,8 @@ class ViewDrawer:
         return _Probe(camera, cam_from_world, points, hit, len(set(patch[hit].tolist())))
 
     def _overlap(self, reference: _Probe, query: _Probe) -> bool:
-        """Whether enough of the reference is seen by the query, and they turn little enough."""
+        """Whether enough of the reference is seen by the query."""
         query_from_ref = query.cam_from_world @ reference.cam_from_world.inv()
-        ahead = float(query_from_ref.R[2, 2])
-        if ahead < np.cos(np.radians(self._config.yaw_deg) + 1e-6):
-            return False
         points_query = query_from_ref * reference.points_cam
         _, valid = query.camera.world2image(points_query)
         maps = self._seen_from(query.cam_from_world)
@@ -167,6 +168,18 @@ class ViewDrawer:
         patches = self._place.patches
         maps = view_maps(patches.corners, patches.exists, cam_from_world)
         return maps, patches.shape, patches.seed
+
+
+def turn_within(direction: Array, axis: Array, largest: float) -> Array:
+    """The direction, of unit length, turned towards an axis until it is within an angle of it."""
+    direction = direction / np.linalg.norm(direction)
+    along = float(direction @ axis)
+    if along >= np.cos(largest):
+        return direction
+    aside = direction - along * axis
+    aside = aside / max(float(np.linalg.norm(aside)), 1e-12)
+    turned: Array = np.cos(largest) * axis + np.sin(largest) * aside
+    return turned
 
 
 def look_at(eye: Array, target: Array, roll: float) -> Pose:

@@ -8,7 +8,7 @@ from pixloc_core.errors import ConfigError
 from pixloc_core.geometry import DistortionModel, sample
 from pixloc_core.training.pairs import PairBatch
 from pixloc_core.training.photometric import PhotometricConfig
-from pixloc_core.training.synthetic import SyntheticConfig, SyntheticSource
+from pixloc_core.training.synthetic import SyntheticConfig, SyntheticSource, view_drawing
 from pixloc_core.training.synthetic.synthetic_config import PLACE_NAMES
 
 SIZE = (100, 72)  # no multiple of the tiles
@@ -118,6 +118,29 @@ def test_views_move_turn_and_zoom(create: Create) -> None:
     hfov = torch.stack([2 * (SIZE[0] / 2 / v.cameras[0].f[0]).atan().rad2deg() for v in views])
     assert CONFIG.hfov_min_deg - 1e-6 <= float(hfov.min()) < 60
     assert 90 < float(hfov.max()) <= CONFIG.hfov_max_deg + 1e-6
+
+
+@pytest.mark.parametrize("yaw_deg", [0.0, 4.0])
+def test_views_turn_no_further_than_is_allowed_and_still_move(
+    create: Create, yaw_deg: float
+) -> None:
+    source = create(dataclasses.replace(CONFIG, yaw_deg=yaw_deg))
+    views = [source.draw(index).views for index in range(12)]
+    relative = [view.poses[1] @ view.poses[0].inv() for view in views]
+    ahead = torch.stack([pose.R[2, 2].clamp(-1, 1).acos().rad2deg() for pose in relative])
+    assert 0.9 * yaw_deg <= float(ahead.max()) <= yaw_deg + 1e-4
+    assert max(float(pose.center.norm()) for pose in relative) > 0.3
+
+
+def test_an_overlap_that_no_views_reach_ends_in_one_clear_error(
+    create: Create, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(view_drawing, "REDRAWS", 3)
+    narrow = {"hfov_min_deg": 10.0, "hfov_max_deg": 10.0, "zoom": 1.0, "places": ("table",)}
+    source = create(dataclasses.replace(CONFIG, min_overlap=0.9, **narrow))
+    with pytest.raises(ConfigError, match=r"min_overlap is 0\.9.* table .*yaw_deg 40") as caught:
+        source.begin(range(40))
+    assert "\n" not in str(caught.value)
 
 
 def test_distorting_lenses_are_inverted_exactly(create: Create) -> None:
