@@ -15,6 +15,8 @@ from pixloc_core.shapes import Tensor
 Texture = NDArray[np.uint8]  # (s, s, 4): RGB and how much of it lies over what is below
 # Walls and ground have less colour than what people take pictures of.
 _FADED = 0.35
+# Of a smaller photo there is nothing to see on a wall.
+_SMALLEST_SIDE = 32
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
@@ -90,7 +92,7 @@ def read_photos(folder: str | Path, size: int, most: int) -> list[Texture]:
     """Central squares of the photos of a folder, as opaque textures, in the order of their names.
 
     Raises:
-        ImageError: If the folder has no photo, or one of them cannot be read.
+        ImageError: If the folder has no photo, or one of them cannot be read or is tiny.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -108,6 +110,11 @@ def _read_photo(path: Path, size: int) -> Texture:
     image: Any = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if len(encoded) else None
     if image is None:
         raise ImageError(f"{path}: not an image that can be read, expected jpg or png")
+    height, width = image.shape[:2]
+    if min(width, height) < _SMALLEST_SIDE:
+        raise ImageError(
+            f"{path}: photo of {width}x{height} px, expected at least {_SMALLEST_SIDE} px a side"
+        )
     small = _busiest_square(image, size)
     grey = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
     small = cv2.addWeighted(small, 1 - _FADED, cv2.merge((grey, grey, grey)), _FADED, 0)

@@ -17,6 +17,10 @@ def noise_textures(number: int = 3) -> list[np.ndarray]:
     return [rng.integers(0, 256, (SIZE, SIZE, 4), dtype=np.uint8) for _ in range(number)]
 
 
+def png(width: int, height: int) -> bytes:
+    return cv2.imencode(".png", np.full((height, width, 3), 90, np.uint8))[1].tobytes()
+
+
 def test_texel_centres_show_the_texels() -> None:
     textures = noise_textures()
     rows = torch.tensor([[3, 7], [0, 31], [20, 20]])
@@ -72,6 +76,8 @@ def test_photos_are_cut_where_there_is_something_to_see(tmp_path: Path) -> None:
         ({"note.txt": b"x"}, "has no photo"),
         ({"broken.jpg": b"\xff\xd8\xff nothing"}, "broken.jpg: not an image"),
         ({"empty.png": b""}, "empty.png: not an image"),
+        ({"dot.png": png(1, 1)}, "dot.png: photo of 1x1 px, expected at least 32 px"),
+        ({"strip.png": png(500, 20)}, "strip.png: photo of 500x20 px, expected at least 32 px"),
     ],
 )
 def test_unusable_photos_are_named_in_one_line(
