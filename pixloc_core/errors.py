@@ -4,7 +4,7 @@
     ├── ConfigError       a setting: unknown key, wrong type, out of range
     ├── ShapeError        a tensor whose shape does not fit
     ├── FormatError       a text file, message or bag that cannot be understood
-    ├── ImageError        an image that cannot be read or used
+    ├── ImageError        an image that cannot be read, used or written
     ├── MapError          a COLMAP model or a feature map file
     ├── CheckpointError   network weights
     ├── TrainingError     a training run that cannot begin or go on
@@ -32,7 +32,7 @@ class FormatError(PixlocError):
 
 
 class ImageError(PixlocError):
-    """An image cannot be read, or cannot be used."""
+    """An image cannot be read, used or written."""
 
 
 class MapError(PixlocError):

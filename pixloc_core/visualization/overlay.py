@@ -1,15 +1,18 @@
 """Pictures of one query: map points on the image, and the confidence image."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pixloc_core.errors import ImageError
 from pixloc_core.localizer.result import Evidence, Localization
 
 Image = NDArray[np.uint8]
 _GOOD, _BAD = 0.0, 1.0
+_ENDINGS = (".png", ".jpg", ".jpeg")
 _MEAN_BRIGHTNESS, _MAX_GAIN = 75.0, 3.0
 
 
@@ -111,8 +114,22 @@ def add_caption(picture: Image, text: str) -> Image:
 
 
 def write_picture(path: str, picture: Image) -> None:
-    """Write an RGB picture as PNG or JPEG, by the ending of the path."""
-    cv2.imwrite(path, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    """Write an RGB picture as PNG or JPEG, by the ending of the path.
+
+    Raises:
+        ImageError: If the path has another ending or cannot be written.
+    """
+    ending = Path(path).suffix
+    if ending.lower() not in _ENDINGS:
+        raise ImageError(
+            f"{path}: pictures are not written as {ending or 'files without an ending'}, "
+            f"expected {', '.join(_ENDINGS)}"
+        )
+    _, encoded = cv2.imencode(ending, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    try:
+        Path(path).write_bytes(encoded.tobytes())
+    except OSError as error:
+        raise ImageError(f"{path}: picture cannot be written: {error.strerror}") from error
 
 
 def encode_picture(picture: Image, *, quality: int = 88) -> bytes:

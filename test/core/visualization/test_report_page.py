@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from pixloc_core.bags.trajectory import Trajectory
+from pixloc_core.errors import ImageError
 from pixloc_core.evaluation.stream import FrameOutcome, StreamBar, StreamRun, summarize_stream
 from pixloc_core.geometry import Pose
 from pixloc_core.localizer.result import Evidence, Localization, LocalizationStatus
@@ -79,6 +80,24 @@ def test_pictures_are_written_and_encoded_with_their_colours(tmp_path: Path) -> 
     decoded = cv2.imdecode(np.frombuffer(encode_picture(red), np.uint8), cv2.IMREAD_COLOR)
     assert decoded[8, 8, 2] > 200
     assert decoded[8, 8, 0] < 40
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nowhere/red.png", r"nowhere/red\.png: picture cannot be written: No such file"),
+        ("folder.jpg", r"folder\.jpg: picture cannot be written: Is a directory"),
+        ("red", r"red: pictures are not written as files without an ending, expected \.png"),
+        ("red.txt", r"red\.txt: pictures are not written as \.txt, expected \.png"),
+    ],
+)
+def test_a_picture_that_cannot_be_written_is_named(
+    tmp_path: Path, name: str, message: str
+) -> None:
+    (tmp_path / "folder.jpg").mkdir()
+    with pytest.raises(ImageError, match=message) as caught:
+        write_picture(str(tmp_path / name), np.zeros((16, 16, 3), np.uint8))
+    assert "\n" not in str(caught.value)
 
 
 def test_pictures_of_any_size_stand_side_by_side_in_their_order() -> None:
