@@ -22,6 +22,7 @@ from pixloc_core.config import check, setting
 from pixloc_core.features.pyramid import FeatureLevel, FeaturePyramid
 from pixloc_core.geometry import Pose, inside, sample, sample_with_gradient
 from pixloc_core.shapes import Bool, Float, Int, Tensor
+from pixloc_core.training.losses import masked_mean
 from pixloc_core.training.pairs import PairBatch
 
 _DIRECTIONS = 2
@@ -183,8 +184,8 @@ def correspondence_loss(
             (maps[0][level], maps[1][level]), points, used, config, draws.of_level(level)
         )
     ]
-    first = torch.stack([_masked_mean(term.contrastive, term.both) for term in terms]).mean(0)
-    second = torch.stack([_masked_mean(term.gauss_newton, term.reached) for term in terms]).mean(0)
+    first = torch.stack([masked_mean(term.contrastive, term.both) for term in terms]).mean(0)
+    second = torch.stack([masked_mean(term.gauss_newton, term.reached) for term in terms]).mean(0)
     total = config.contrastive_weight * first + config.gauss_newton_weight * second
     return GnNetLoss(total, first, second)
 
@@ -325,7 +326,3 @@ def _gauss_newton(
     misfit = (off * (matrix @ off[..., None])[..., 0]).sum(-1)
     likelihood = 0.5 * misfit + math.log(2 * math.pi) - 0.5 * determinant.log()
     return likelihood.to(value.dtype), reached
-
-
-def _masked_mean(values: Float[Tensor, "b n"], mask: Bool[Tensor, "b n"]) -> Float[Tensor, " b"]:
-    return torch.where(mask, values, 0.0).sum(-1) / mask.sum(-1).clamp(min=1)

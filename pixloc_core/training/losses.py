@@ -87,7 +87,7 @@ class TruePoints:
 
     def error(self, query_from_ref: Pose) -> Float[Tensor, " b"]:
         """Robust mean displacement (eq. 7.1): `d^2 / 4` for small, `|d| - 2` for large ones."""
-        return _masked_mean(self._robust(query_from_ref), self.counted)
+        return masked_mean(self._robust(query_from_ref), self.counted)
 
     def displacement(self, query_from_ref: Pose) -> Float[Tensor, "b n"]:
         """Distance of each point from its true pixel; NaN where it does not count."""
@@ -138,6 +138,7 @@ def reprojection_loss(
     )
 
 
-def _masked_mean(values: Float[Tensor, "b n"], mask: Bool[Tensor, "b n"]) -> Float[Tensor, " b"]:
+def masked_mean(values: Float[Tensor, "b n"], mask: Bool[Tensor, "b n"]) -> Float[Tensor, " b"]:
+    """Mean of the values on the mask, 0 where it is empty; the others may be anything."""
     total = torch.where(mask, values, 0.0).sum(-1)
     return total / mask.sum(-1).clamp(min=1)

@@ -8,6 +8,7 @@ from pixloc_core.geometry import Pose
 from pixloc_core.training.losses import (
     ReprojectionLossConfig,
     TruePoints,
+    masked_mean,
     reprojection_loss,
 )
 from pixloc_core.training.metrics import pose_errors, summarize
@@ -36,6 +37,15 @@ def shifted(batch: PairBatch, pixels: float) -> Pose:
     meters = pixels * 4.0 / (0.9 * 96)
     xi = torch.tensor([meters, 0, 0, 0, 0, 0], dtype=torch.float64)
     return batch.query_from_ref.retract(xi.expand(len(batch), 6))
+
+
+def test_a_mean_takes_nothing_from_beyond_its_mask() -> None:
+    values = torch.tensor([[1.0, 3.0, torch.nan], [torch.inf, 5.0, 5.0]], requires_grad=True)
+    mean = masked_mean(values, torch.tensor([[True, True, False], [False, False, False]]))
+    assert mean.tolist() == [2.0, 0.0]
+    mean.sum().backward()
+    assert values.grad is not None
+    assert values.grad.tolist() == [[0.5, 0.5, 0.0], [0.0, 0.0, 0.0]]
 
 
 def test_the_true_pose_has_no_error(batch: PairBatch) -> None:
