@@ -134,7 +134,9 @@ class WindowCutter:
         view = views[best]
         source_px, _ = _source_pixels(_pixel_grid(self._size, 1), view, camera, view_from_cam)
         width, height = self._size
-        window = _sample(image, source_px.reshape(height, width, 2).numpy(), factor)
+        # Not the scale drawn at first: views that see closer need more of the image's detail.
+        scale = float(view.f.mean() / camera.f.mean())
+        window = _sample(image, source_px.reshape(height, width, 2).numpy(), scale)
         return Window(window, view, view_from_cam)
 
     def _place(self, camera: Camera, factor: float, anchor: Tensor, places: Tensor) -> Camera:
