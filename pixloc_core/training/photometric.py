@@ -103,7 +103,7 @@ class _Dice:
         return low + (high - low) * next(self._numbers)
 
     def spread(self, size: float) -> Tensor:
-        """Numbers about zero, of about this size times the strength; never beyond twice."""
+        """Numbers about zero, of about this size times the strength; at most 2.85 of it."""
         total = next(self._numbers) + next(self._numbers) + next(self._numbers) - 1.5
         return 1.9 * size * self.strength * total
 

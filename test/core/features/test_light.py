@@ -1,5 +1,7 @@
 """The light network: its cost, its geometry, and the equality of its two forms."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -10,6 +12,9 @@ from pixloc_core.features import light
 from pixloc_core.features.feature_network import fuse_for_inference
 from pixloc_core.features.light import LightConfig, LightNet
 from pixloc_core.features.reparameterized import BranchedBlock
+from pixloc_core.features.unet import UNet, UNetConfig
+
+DOCS = Path(__file__).resolve().parents[3] / "docs"
 
 SMALL = LightConfig(
     widths=(4, 6, 8), blocks=(1, 1, 0), decoder=(4, 5, 6), output_scales=(0, 1, 3),
@@ -30,16 +35,32 @@ def make_network(config: LightConfig = SMALL) -> LightNet:
     return network.eval()
 
 
+def multiplications(network: nn.Module) -> float:
+    """Of one image of 640x480."""
+    with FlopCounterMode(display=False) as counter:
+        network.to("meta")(torch.empty(1, 3, 480, 640, device="meta"))
+    return counter.get_total_flops() / 2
+
+
 def test_default_network_keeps_to_the_budget_of_a_robot() -> None:
     """At most 3 GMAC at 640x480 and 6 MB of weights."""
     network = LightNet(LightConfig())
     assert sum(value.numel() for value in network.parameters()) <= 1_500_000
     stored = network.state_dict().values()
     assert sum(value.numel() * value.element_size() for value in stored) <= 6e6
-    fused = fuse_for_inference(network).to("meta")
-    with FlopCounterMode(display=False) as counter:
-        fused(torch.empty(1, 3, 480, 640, device="meta"))
-    assert counter.get_total_flops() / 2 <= 3e9
+    assert multiplications(fuse_for_inference(network)) <= 3e9
+
+
+def test_documents_tell_the_cost_of_the_default_network() -> None:
+    network = LightNet(LightConfig())
+    cost = multiplications(fuse_for_inference(network))
+    assert f"About {cost / 1e9:.1f} billion multiplications" in (light.__doc__ or "")
+    vgg19 = multiplications(UNet(UNetConfig(encoder="vgg19")).eval())
+    assert 48 < vgg19 / cost < 58  # a fiftieth
+    weights = (DOCS / "weights.md").read_text()
+    parameters = sum(value.numel() for value in network.parameters())
+    assert f"{cost / 1e9:.1f} GMAC for 640x480, {parameters / 1e6:.1f} M parameters" in weights
+    assert f"light, {cost / 1e9:.1f} GMAC at 640x480" in (DOCS / "training.md").read_text()
 
 
 @pytest.mark.parametrize("size", [(32, 32), (64, 96), (65, 83), (47, 111)])

@@ -4,7 +4,7 @@ import torch
 from pixloc_core.errors import ConfigError
 from pixloc_core.training.jpeg import compress
 from pixloc_core.training.pairs import generator_for
-from pixloc_core.training.photometric import PhotometricConfig, change_appearance
+from pixloc_core.training.photometric import PhotometricConfig, _Dice, change_appearance
 
 
 def smooth_images(number: int, size: tuple[int, int] = (50, 66)) -> torch.Tensor:
@@ -61,6 +61,14 @@ def test_less_strength_changes_less() -> None:
     ]  # fmt: skip
     assert change[0] < 0.5 * change[1] < 0.5 * change[2]
     assert change[0] < 0.04
+
+
+def test_a_spread_is_bounded_as_it_says() -> None:
+    dice = _Dice(generators(2000), torch.zeros(()), strength=0.5)
+    spread = torch.stack([dice.spread(2.0) for _ in range(20)])
+    assert 2.2 < float(spread.abs().max()) <= 2.85
+    assert 0.7 < float(spread.std()) < 1.1
+    assert "at most 2.85 of it" in (_Dice.spread.__doc__ or "")
 
 
 def test_some_images_lose_their_colour() -> None:
