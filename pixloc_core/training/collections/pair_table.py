@@ -120,8 +120,15 @@ def _explain(
 ) -> str:
     baseline = f", at most {config.max_baseline:g} apart" if config.max_baseline > 0 else ""
     found = f"largest overlap {overlap.max():.2f}" if len(overlap) else "no two share a point"
+    kept = ""
+    if not config.validation_scenes:
+        count, queries = held_out(collection, config.validation_every), collection.is_query
+        kept = (
+            f"; validation_every={config.validation_every} keeps {int(count.sum())} of "
+            f"{int(queries.sum())} queries for validation"
+        )
     return (
         f"{collection.name}: no pairs for {split}, expected overlaps of {config.min_overlap:g} to "
         f"{config.max_overlap:g} with {config.min_common} common points{baseline}; found "
-        f"{collection.num_images} images, {found}, {good} pairs in all splits"
+        f"{collection.num_images} images, {found}, {good} pairs in all splits{kept}"
     )

@@ -221,6 +221,13 @@ def test_a_model_without_such_pairs_says_what_it_has(wall: ImageCollection) -> N
         make_source(wall, sampling)
 
 
+def test_too_few_images_to_hold_one_out_are_told_by_the_setting(tmp_path: Path) -> None:
+    collection = wall_collection(tmp_path, count=4)
+    with pytest.raises(MapError, match=r"validation_every=8 keeps 0 of 4 queries"):
+        make_source(collection, split="validation")
+    make_source(collection, replace(SAMPLING, validation_every=3), split="validation")
+
+
 def test_missing_images_are_counted_before_training(wall: ImageCollection, tmp_path: Path) -> None:
     with pytest.raises(MapError, match="no such folder"):
         make_source(replace(wall, folder=tmp_path / "none"))
