@@ -71,7 +71,7 @@ def create_source(
         device: Where synthetic scenes are rendered.
 
     Raises:
-        ConfigError: If a folder is not given.
+        ConfigError: If a folder is not given, or fisheye images are mixed with synthetic ones.
         PixlocError: If it cannot be used.
     """
     if config.kind == "synthetic":
@@ -91,6 +91,11 @@ def create_source(
     # Validation asks how good the features are on the real images.
     if config.synthetic_share == 0 or split == "validation":
         return real
+    if real.is_fisheye:
+        raise ConfigError(
+            f"data.synthetic_share is {config.synthetic_share:g}, expected 0 for the fisheye "
+            f"cameras of {real.description}: synthetic views have other lenses"
+        )
     sources = (real, _create_synthetic(config, seed, "cpu"))
     return MixedSource(sources, (1 - config.synthetic_share, config.synthetic_share), seed=seed)
 

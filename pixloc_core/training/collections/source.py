@@ -94,6 +94,11 @@ class CollectionSource:
         pairs = sum(map(len, self._tables))
         return f"{', '.join(names[:3])}{more}: {images} images, {pairs} {self._split} pairs"
 
+    @property
+    def is_fisheye(self) -> bool:
+        """Whether the views have fisheye lenses, which share a batch with no others."""
+        return self._collections[0].cameras[0].model is DistortionModel.FISHEYE
+
     @torch.no_grad()
     def batch(self, indices: Sequence[int]) -> PairBatch:
         """Make the pairs of these indices.

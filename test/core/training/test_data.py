@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+from painted_wall import wall_collection
 
 from pixloc_core.config import load
 from pixloc_core.errors import ConfigError, PixlocError
+from pixloc_core.training.collections.collection_file import write_collection
 from pixloc_core.training.data import DataConfig, create_source
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -43,6 +45,16 @@ def test_synthetic_pairs_are_mixed_into_those_of_a_map_for_training_only() -> No
     synthetic = [name for name in names if name.split()[0] in config.synthetic.places]
     assert 2 <= len(synthetic) <= 10
     assert "synthetic" not in create_source(config, "validation", seed=0).description
+
+
+def test_fisheye_images_are_not_mixed_with_synthetic_ones(tmp_path: Path) -> None:
+    wall = wall_collection(tmp_path, count=9, models=("OPENCV_FISHEYE",))
+    write_collection(tmp_path / "wall.h5", wall)
+    overrides = ("kind=megadepth", f"pairs={tmp_path}", f"images={tmp_path}")
+    mixed = create_config(*overrides, "synthetic_share=0.3")
+    with pytest.raises(ConfigError, match=r"data\.synthetic_share is 0\.3, expected 0 .*fisheye"):
+        create_source(mixed, "train", seed=0)
+    assert len(create_source(create_config(*overrides), "train", seed=0).batch([0, 1])) == 2
 
 
 @pytest.mark.parametrize(
