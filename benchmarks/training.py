@@ -20,14 +20,13 @@ from benchmarks.results_file import write_section
 from pixloc_core.config import load
 from pixloc_core.errors import PixlocError
 from pixloc_core.evaluation.report import markdown_table
-from pixloc_core.features.networks import create_network
 from pixloc_core.training.config import TrainConfig, share_cores
 from pixloc_core.training.data import create_source, iterate_batches, step_indices
+from pixloc_core.training.loop import create_model
 from pixloc_core.training.pairs import PairSource
 from pixloc_core.training.parallel import Ranks, find_device
 from pixloc_core.training.reporting import Clock
 from pixloc_core.training.trainer import Trainer
-from pixloc_core.training.two_view import TwoViewModel
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 # Steps that warm up caches, workers and kernels and are not timed.
@@ -66,7 +65,7 @@ def measure(config: TrainConfig, steps: int) -> list[tuple[str, str, str]]:
     device = find_device(config.run.device)
     workers, threads = share_cores(config.run, device)
     torch.set_num_threads(threads)
-    trainer = _create_trainer(config, device)
+    trainer = Trainer(create_model(config, device), config, Ranks())
     source = create_source(config.data, "train", seed=config.run.seed, device=device)
     size = config.optimization.batch_size
     making = _rate(lambda step: source.batch(step_indices(step, size, range(size))), steps, size)
@@ -76,21 +75,17 @@ def measure(config: TrainConfig, steps: int) -> list[tuple[str, str, str]]:
     size_px = "x".join(map(str, config.data.size))
     return [
         (f"pairs made ({config.data.kind}, {size_px})", f"{making:.1f}", f"one process, {device}"),
-        ("steps on a ready batch", f"{learning:.1f}", f"{config.network.kind}, {device}"),
+        (
+            "steps on a ready batch",
+            f"{learning:.1f}",
+            f"{type(trainer.model.network).__name__}, {device}",
+        ),
         (
             "both, as pixloc train does",
             f"{both:.1f}",
             f"{workers} workers; waits for data {waiting:.0%} of the time",
         ),
     ]
-
-
-def _create_trainer(config: TrainConfig, device: torch.device) -> Trainer:
-    network = create_network(config.network)
-    damping = torch.zeros(len(network.config.strides), 6)
-    bf16 = config.optimization.bf16
-    model = TwoViewModel(network, config.aligner, damping, bf16=bf16).to(device)
-    return Trainer(model, config, Ranks())
 
 
 def _rate(work: Callable[[int], object], steps: int, pairs: int) -> float:

@@ -1,5 +1,6 @@
 """A small training run on toy planes; as a program, the same run for `torchrun`."""
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,10 +9,11 @@ from unittest import mock
 from toy_pairs import PlanePairs
 
 from pixloc_core.config import load
+from pixloc_core.errors import ImageError
 from pixloc_core.training import loop
 from pixloc_core.training.config import TrainConfig
 from pixloc_core.training.loop import Observer, RunResult, train
-from pixloc_core.training.pairs import PairSource
+from pixloc_core.training.pairs import PairBatch, PairSource
 from pixloc_core.training.parallel import is_first_process
 from pixloc_core.training.run_store import RunStore
 
@@ -57,5 +59,18 @@ def run_training(
         return train(config, store, observers, resume=resume)
 
 
+class BrokenInSecond(PlanePairs):
+    """A source that fails in the second process, from its fourth step on."""
+
+    def batch(self, indices: Sequence[int]) -> PairBatch:
+        if os.environ.get("RANK") == "1" and 12 <= indices[0] < 1000:
+            raise ImageError("a.jpg: not a readable image (3 bytes)")
+        return super().batch(indices)
+
+
 if __name__ == "__main__":
-    run_training(Path(sys.argv[1]), small_config(*sys.argv[2:]))
+    folder, *settings = sys.argv[1:]
+    broken = "--break-second" in settings
+    settings = [setting for setting in settings if setting != "--break-second"]
+    source = BrokenInSecond() if broken else None
+    run_training(Path(folder), small_config(*settings), source=source)

@@ -6,6 +6,7 @@ from typing import TypeVar, cast, get_args
 
 from pixloc_core.alignment.cost import CostConfig
 from pixloc_core.config import check, section, setting
+from pixloc_core.errors import ConfigError
 from pixloc_core.geometry.interpolation import Mode
 from pixloc_core.optim.damping import AdaptedDamping, AdaptiveDamping, Damping
 from pixloc_core.optim.levenberg_marquardt import LmConfig
@@ -69,6 +70,9 @@ class AlignerConfig:
 
     def __post_init__(self) -> None:
         check(self)
+        for name in ("max_iterations", "robust_scale", "pad", "keep", "num_points"):
+            if not len(getattr(self, name)):
+                raise ConfigError(f"AlignerConfig.{name} is empty, expected at least one entry")
 
     @classmethod
     def reference(cls, max_iterations: int = 100) -> "AlignerConfig":

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pixloc_core.training.config import TrainConfig
+    from pixloc_core.training.run_store import RunStore
 
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -64,7 +65,8 @@ def run(args: argparse.Namespace) -> int:
 
     folder = args.runs / args.name
     if args.contact_sheet is not None:
-        return _draw_pairs(_load_config(args), args.contact_sheet)
+        config = RunStore.open(folder)[1] if args.resume else _load_config(args)
+        return _draw_pairs(config, args.contact_sheet)
     if args.resume:
         if args.conf is not None:
             raise ConfigError(f"--conf {args.conf}: a run is resumed with its own settings")
@@ -72,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         config = _load_config(args)
         store = RunStore.create(folder, config) if is_first_process() else RunStore(folder)
-    observers = _observers(config, folder) if is_first_process() else []
+    observers = _observers(config, store) if is_first_process() else []
     try:
         result = train(config, store, observers, resume=args.resume)
     finally:
@@ -105,11 +107,12 @@ def _draw_pairs(config: "TrainConfig", path: Path) -> int:
     return 0
 
 
-def _observers(config: "TrainConfig", folder: Path) -> list[Any]:
+def _observers(config: "TrainConfig", store: "RunStore") -> list[Any]:
     """What shows the run."""
     from pixloc_core.visualization.training_board import TrainingBoard
 
-    return [_Bar(config.optimization.steps), TrainingBoard(folder)]
+    board = TrainingBoard(store.folder, pairs=config.run.picture_pairs, step=store.saved_step())
+    return [_Bar(config.optimization.steps), board]
 
 
 class _Bar:

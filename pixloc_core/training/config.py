@@ -116,7 +116,7 @@ def share_cores(config: RunConfig, device: torch.device, processes: int = 1) -> 
     A GPU leaves the cores to the workers. A CPU needs most of them for training; more threads
     than free cores would wait for each other.
     """
-    cores = max(1, (os.cpu_count() or 1) // processes)
+    cores = max(1, len(os.sched_getaffinity(0)) // processes)
     workers = config.workers
     if workers < 0:
         workers = min(cores - 1, _MOST_WORKERS)
@@ -160,3 +160,15 @@ class TrainConfig:
         OptimizationConfig, doc="The outer optimizer."
     )
     run: RunConfig = section(RunConfig, doc="Seeds, devices, files.")  # noqa: RUF009 (a field)
+
+    def __post_init__(self) -> None:
+        if self.optimization.freeze_norm and not self.weights:
+            raise ConfigError(
+                "TrainConfig.weights is empty, expected a weights file: with "
+                "optimization.freeze_norm the statistics of a fresh network would stay as they are"
+            )
+        if min(self.aligner.max_iterations) < 1:
+            raise ConfigError(
+                f"AlignerConfig.max_iterations is {self.aligner.max_iterations}, "
+                "expected at least 1 at each level to train through"
+            )

@@ -1,9 +1,11 @@
 """From settings to batches: which pairs, made where, in which order."""
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import torch
 from torch.utils.data import DataLoader, Dataset
 
@@ -216,3 +218,6 @@ def validation_indices(count: int, batch_size: int) -> Iterator[list[int]]:
 def _calm_worker(_: int) -> None:
     # One thread each: the workers are many, and the training process needs its cores.
     torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+    # Ctrl+C at the terminal reaches them, too; the training process decides what follows.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -2,12 +2,14 @@
 
 import logging
 import math
+import os
 import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -25,7 +27,7 @@ from pixloc_core.training.data import (
     validation_indices,
 )
 from pixloc_core.training.pairs import PairBatch, PairSource
-from pixloc_core.training.parallel import Ranks, find_device, join_ranks
+from pixloc_core.training.parallel import Ranks, find_device, join_ranks, processes_here
 from pixloc_core.training.reporting import Clock, Window
 from pixloc_core.training.run_store import RunStore
 from pixloc_core.training.trainer import Evaluation, StepReport, Trainer
@@ -105,10 +107,13 @@ def train(
     """
     device = find_device(config.run.device)
     with join_ranks(device) as ranks:
-        workers, threads = share_cores(config.run, device, ranks.world)
-        torch.set_num_threads(threads)
-        trainer = Trainer(_create_model(config, device), config, ranks)
+        workers, threads = share_cores(config.run, device, processes_here())
+        if config.run.threads or "OMP_NUM_THREADS" not in os.environ:
+            torch.set_num_threads(threads)
         state = store.load_state() if resume else None
+        # What the run began with may be gone; its own weights say what the network is.
+        begin = store.last_weights if state is not None else None
+        trainer = Trainer(create_model(config, device, begin), config, ranks)
         if state is not None:
             trainer.restore(state)
             if ranks.is_first:
@@ -123,39 +128,59 @@ def train(
         return _loop(_Run(config, store, trainer, (source, validation), workers, shown, ranks))
 
 
-def _create_model(config: TrainConfig, device: torch.device) -> TwoViewModel:
+def create_model(
+    config: TrainConfig, device: torch.device, weights: Path | None = None
+) -> TwoViewModel:
+    """The model of a run before its first step.
+
+    Args:
+        config: All settings.
+        device: Where it is trained.
+        weights: File to begin with, in place of that of the config.
+
+    Raises:
+        CheckpointError: If the weights cannot be used.
+    """
     torch.manual_seed(config.run.seed)
-    if config.weights:
-        weights = load_weights(config.weights)
-        network, damping = weights.create_network(), weights.damping
+    path = weights or config.weights
+    if path:
+        loaded = load_weights(path)
+        network, damping = loaded.create_network(), loaded.damping
     else:
         network, damping = create_network(config.network), None
     if not config.learned_damping:
         damping = None
     elif damping is None:
         damping = torch.zeros(len(network.config.strides), 6)
-    return TwoViewModel(network, config.aligner, damping, bf16=config.optimization.bf16).to(device)
+    return TwoViewModel(
+        network,
+        config.aligner,
+        damping,
+        bf16=config.optimization.bf16,
+        learns_alignment=config.objective.reprojection_weight > 0,
+    ).to(device)
 
 
 def _loop(run: _Run) -> RunResult:
     every = run.config.run
     ends = time.monotonic() + 60 * every.minutes if every.minutes else math.inf
+    reason = "finished"
     try:
         with _ask_to_stop() as asked:
             for _ in _steps(run):
-                reason = "interrupted" if asked else ""
-                if not reason and time.monotonic() > ends:
-                    reason = "time is up"
-                if run.ranks.any(bool(reason), run.trainer.device):
-                    _finish(run)
-                    return RunResult(run.trainer.step, run.trainer.best, reason or "stopped")
-        _finish(run)
+                why = "interrupted" if asked else ""
+                if not why and time.monotonic() > ends:
+                    why = "time is up"
+                if run.ranks.any(bool(why), run.trainer.device):
+                    reason = why or "stopped"
+                    break
+            _finish(run)
     except PixlocError:
         # Parameters are good still: only finite steps are taken.
         with suppress(PixlocError):
             _save(run)
         raise
-    return RunResult(run.trainer.step, run.trainer.best, "finished")
+    return RunResult(run.trainer.step, run.trainer.best, reason)
 
 
 def _steps(run: _Run) -> Iterator[int]:
@@ -170,7 +195,7 @@ def _steps(run: _Run) -> Iterator[int]:
         staged=trainer.device.type != "cpu",
     )
     window, clock, bad = Window(), Clock(), 0
-    for batch in clock.watch(batches):
+    for batch in _agreed(run, clock.watch(batches)):
         report = trainer.train_step(batch, step_indices(trainer.step, batch_size, run.share))
         window.add_step(report)
         bad = 0 if report.taken else bad + 1
@@ -189,12 +214,28 @@ def _steps(run: _Run) -> Iterator[int]:
         yield trainer.step
 
 
+def _agreed(run: _Run, batches: Iterator[PairBatch]) -> Iterator[PairBatch]:
+    """The same batches, as long as every process of the run can make its own."""
+    while True:
+        batch, error = None, None
+        try:
+            batch = next(batches, None)
+        except PixlocError as caught:
+            error = caught
+        if run.ranks.any(error is not None, run.trainer.device):
+            raise error or TrainingError("another process of the run could not go on")
+        if batch is None:
+            return
+        yield batch
+
+
 def _finish(run: _Run) -> None:
-    """Leave nothing undone: validate and save, unless that has just been done."""
+    """Leave nothing undone; save first, for whoever cannot wait for the validation."""
     every, step = run.config.run, run.trainer.step
+    _save(run)
     if step and step % every.validate_every:
         _validate(run)
-    _save(run)
+        _save(run)
 
 
 def _complain(run: _Run, report: StepReport, bad: int) -> None:
@@ -218,7 +259,7 @@ def _validate(run: _Run) -> None:
     trainer.model.eval()
     window = Window()
     with torch.no_grad():
-        for indices in validation_indices(every.validation_pairs, run.batch_size):
+        for indices in validation_indices(every.validation_pairs, len(run.share)):
             batch = run.sources[1].batch(indices)
             evaluation = trainer.evaluate(batch, indices)
             if window.pairs == 0 and every.picture_pairs:

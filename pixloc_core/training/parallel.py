@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ from torch import nn
 
 from pixloc_core.errors import ConfigError
 from pixloc_core.shapes import Float, Tensor
+
+_PATIENCE = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,11 @@ class Ranks:
         return total / self.world
 
 
+def processes_here() -> int:
+    """Training processes of the run on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
 def is_first_process() -> bool:
     """Whether this process is the only one of the run, or the first that `torchrun` started."""
     return os.environ.get("RANK", "0") == "0"
@@ -60,7 +68,10 @@ def join_ranks(device: torch.device) -> Iterator[Ranks]:
     if world == 1:
         yield Ranks()
         return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    # While the first process validates and saves, the others wait.
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
     try:
         yield Ranks(dist.get_rank(), world)
     finally:
@@ -79,12 +90,16 @@ def find_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise ConfigError(f"RunConfig.device is {name!r}, expected auto, cpu or cuda") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(
-            f"RunConfig.device is {name!r}, but there are {torch.cuda.device_count()} CUDA devices"
-        )
-    if device.type == "cuda" and device.index is None:
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"RunConfig.device is {name!r}, expected auto, cpu or cuda")
+    if device.type == "cuda":
+        if device.index is None:
+            device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        if device.index >= torch.cuda.device_count():
+            raise ConfigError(
+                f"RunConfig.device is {name!r}, this process would use {device}, but there are "
+                f"{torch.cuda.device_count()} CUDA devices"
+            )
     return device
 
 
@@ -98,16 +113,21 @@ class SynchronizedBatchNorm2d(nn.BatchNorm2d):
         """Normalize by the mean and variance of all processes together."""
         if not self.training:
             return super().forward(input)
-        count = input.new_tensor([input.numel() / input.shape[1]])
-        sums = torch.cat((input.sum((0, 2, 3)), input.square().sum((0, 2, 3)), count))
-        sums = _sum_over_ranks(sums.float())
+        # About the running mean, the square of the mean takes few digits of the variance.
+        assert self.running_mean is not None
+        shift = self.running_mean.clone()
+        centered = input.float() - shift[:, None, None]
+        count = centered.new_tensor([input.numel() / input.shape[1]])
+        sums = torch.cat((centered.sum((0, 2, 3)), centered.square().sum((0, 2, 3)), count))
+        sums = _sum_over_ranks(sums)
         channels, total = input.shape[1], sums[-1].detach()
-        mean = sums[:channels] / total
-        variance = (sums[channels:-1] / total - mean.square()).clamp(min=0.0)
+        offset = sums[:channels] / total
+        variance = (sums[channels:-1] / total - offset.square()).clamp(min=0.0)
+        mean = shift + offset
         self._track(mean.detach(), variance.detach() * (total / (total - 1).clamp(min=1)))
         scale = (variance + self.eps).rsqrt() * self.weight
-        shift = self.bias - mean * scale
-        return input * scale[:, None, None] + shift[:, None, None]
+        normalized = (centered - offset[:, None, None]) * scale[:, None, None]
+        return (normalized + self.bias[:, None, None]).to(input.dtype)
 
     @torch.no_grad()
     def _track(self, mean: Float[Tensor, " c"], variance: Float[Tensor, " c"]) -> None:
@@ -146,7 +166,11 @@ def synchronize_norms(module: nn.Module) -> None:
     for name, child in list(module.named_children()):
         if type(child) is nn.BatchNorm2d:
             synchronized = SynchronizedBatchNorm2d(
-                child.num_features, child.eps, child.momentum, child.affine
+                child.num_features,
+                child.eps,
+                child.momentum,
+                child.affine,
+                device=child.weight.device,
             )
             synchronized.load_state_dict(child.state_dict())
             setattr(module, name, synchronized.train(child.training))

@@ -60,7 +60,7 @@ class RunStore:
             TrainingError: If there is such a run already, or the folder cannot be written.
         """
         store = cls(folder)
-        if (folder / "state.safetensors").exists():
+        if any((folder / f"{name}.safetensors").exists() for name in ("state", "best", "last")):
             raise TrainingError(
                 f"{folder}: there is such a run already; go on with --resume, or take another name"
             )
@@ -74,7 +74,7 @@ class RunStore:
 
     @classmethod
     def open(cls, folder: Path, overrides: tuple[str, ...] = ()) -> tuple["RunStore", TrainConfig]:
-        """Go on with a run, with the settings that it began with.
+        """Go on with a run, with the settings that it began with and those that differ now.
 
         Raises:
             TrainingError: If there is no such run.
@@ -82,7 +82,16 @@ class RunStore:
         """
         if not (folder / "config.yaml").is_file():
             raise TrainingError(f"{folder}: no run to resume, expected its config.yaml")
-        return cls(folder), load(TrainConfig, folder / "config.yaml", overrides)
+        store, config = cls(folder), load(TrainConfig, folder / "config.yaml", overrides)
+        if overrides:
+            store._write("config.yaml", OmegaConf.to_yaml(to_dict(config)))
+        return store, config
+
+    @property
+    def last_weights(self) -> Path | None:
+        """Weights of the newest save; None before the first."""
+        path = self.folder / "last.safetensors"
+        return path if path.exists() else None
 
     def save_state(self, state: RunState) -> None:
         """Replace the state to resume from.
@@ -106,6 +115,15 @@ class RunStore:
             ) from error
         finally:
             partial.unlink(missing_ok=True)
+
+    def saved_step(self) -> int:
+        """Step of the newest save, 0 before the first.
+
+        Raises:
+            CheckpointError: If the file is damaged.
+        """
+        state = self.load_state()
+        return 0 if state is None else state.step
 
     def load_state(self) -> RunState | None:
         """The state to resume from; None if nothing was saved yet.
@@ -158,7 +176,7 @@ class RunStore:
         path = self.folder / "numbers.jsonl"
         if path.exists():
             lines = path.read_text().splitlines()
-            kept = [line for line in lines if json.loads(line).get("step", 0) <= step]
+            kept = [line for line in lines if _step_of(line) <= step]
             self._write(path.name, "".join(f"{line}\n" for line in kept))
 
     def _write(self, name: str, text: str) -> None:
@@ -171,6 +189,14 @@ class RunStore:
             raise TrainingError(f"{path}: cannot write ({error.strerror})") from error
         finally:
             partial.unlink(missing_ok=True)
+
+
+def _step_of(line: str) -> float:
+    """Step of a line of numbers; infinite if the line was never finished."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf
 
 
 def describe_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -83,10 +83,15 @@ class Trainer:
             synchronize_norms(model)
         if config.optimization.checkpoint:
             checkpoint_blocks(model.network)
+        # Whether some outputs of the network have no part in the loss.
+        self._is_partial = bool(config.aligner.levels) or not model.learns_alignment
         self._optimizer = _create_optimizer(model, config.optimization)
         self._parallel: Callable[..., TwoViewOutput] = model
         if ranks.world > 1:
-            self._parallel = DistributedDataParallel(model)
+            # What is not aligned leaves its damping without a gradient.
+            self._parallel = DistributedDataParallel(
+                model, find_unused_parameters=self._is_partial
+            )
 
     def train_step(self, batch: PairBatch, indices: list[int]) -> StepReport:
         """Move the parameters against the gradient of one batch, if that is finite.
@@ -139,7 +144,9 @@ class Trainer:
             points, start, output.poses, [strides[level] for level in used], objective.reprojection
         )
         numbers = summarize(reprojection, points, truth, start, output.poses)
-        loss = objective.reprojection_weight * reprojection.total
+        loss = torch.zeros_like(reprojection.total)
+        if objective.reprojection_weight > 0:
+            loss = objective.reprojection_weight * reprojection.total
         numbers["loss/reprojection"] = reprojection.total.detach()
         if objective.gnnet_weight > 0:
             generators = [generator_for(config.run.seed, i, "gnnet") for i in indices]
@@ -148,6 +155,9 @@ class Trainer:
             numbers["loss/contrastive"] = gnnet.contrastive.detach()
             numbers["loss/gauss_newton"] = gnnet.gauss_newton.detach()
         numbers["loss/total"] = loss.detach()
+        if self._is_partial:
+            # Processes that average their gradients must all have them.
+            loss = loss + 0.0 * _touch(output)
         return Evaluation(loss, numbers, start, output)
 
     def state(self) -> RunState:
@@ -185,6 +195,13 @@ class Trainer:
             for name, value in self.model.network.state_dict().items()
         }
         return Weights(self.model.network.config, network, self.model.damping_table(), provenance)
+
+
+def _touch(output: TwoViewOutput) -> Float[Tensor, ""]:
+    """A number that every output of the network has a part in."""
+    levels = [*output.reference, *output.query]
+    parts = [level.features.mean() + level.confidence.mean() for level in levels]
+    return torch.stack(parts).sum()
 
 
 def learning_rate(config: OptimizationConfig, step: int) -> float:
@@ -236,9 +253,12 @@ def _kept_statistics(block: nn.Module) -> Iterator[None]:
     counts = [norm.num_batches_tracked for norm in norms]
     for norm in norms:
         norm.momentum, norm.num_batches_tracked = 0.0, None
-    yield
-    for norm, momentum, count in zip(norms, momenta, counts, strict=True):
-        norm.momentum, norm.num_batches_tracked = momentum, count
+    try:
+        yield
+    finally:
+        # PyTorch leaves a recomputation by an exception as soon as it has what it needs.
+        for norm, momentum, count in zip(norms, momenta, counts, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, count
 
 
 def _create_optimizer(model: TwoViewModel, config: OptimizationConfig) -> torch.optim.Optimizer:

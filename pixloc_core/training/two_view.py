@@ -60,6 +60,8 @@ class TwoViewModel(nn.Module):
         damping: Learned damping `(l, 6)` to begin with, fine to coarse; None: not learned, the
             damping of the config holds.
         bf16: Compute the network in bfloat16 where that is safe; alignment stays as it is.
+        learns_alignment: Whether gradients pass through the alignment; otherwise it is only
+            looked at.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class TwoViewModel(nn.Module):
         damping: Float[Tensor, "l 6"] | None = None,
         *,
         bf16: bool = False,
+        learns_alignment: bool = True,
     ) -> None:
         super().__init__()
         # Channels last: 1.6 times as fast on a CPU, and the layout that sampling needs.
@@ -76,6 +79,7 @@ class TwoViewModel(nn.Module):
         self.damping = nn.ModuleList([] if damping is None else map(LearnedDamping, damping))
         self._config = config
         self._bf16 = bf16
+        self.learns_alignment = learns_alignment
 
     @property
     def config(self) -> AlignerConfig:
@@ -100,9 +104,9 @@ class TwoViewModel(nn.Module):
         query = FeaturePyramid(tuple(_unit_length(level) for level in self._extract(batch.query)))
         points = self._read_points(reference, batch)
         damping: Sequence[Damping] | None = list(self.damping) or None  # type: ignore[arg-type]
-        return TwoViewOutput(
-            reference, query, points, align(query, points, start, self._config, damping=damping)
-        )
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.learns_alignment):
+            alignment = align(query, points, start, self._config, damping=damping)
+        return TwoViewOutput(reference, query, points, alignment)
 
     def _extract(self, view: View) -> FeaturePyramid:
         image = view.image.contiguous(memory_format=torch.channels_last)

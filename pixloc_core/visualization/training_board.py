@@ -24,20 +24,22 @@ class TrainingBoard:
 
     Args:
         folder: Folder of the run.
+        pairs: Pairs that are drawn.
+        step: Step that the run goes on from; what was written of later ones is not shown.
 
     Raises:
         TrainingError: If TensorBoard is not installed or the folder cannot be written.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, pairs: int = 4, step: int = 0) -> None:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise TrainingError(
                 f"TensorBoard cannot be imported ({error}); pip install 'pixloc_ros[train]'"
             ) from error
-        self._folder = folder
-        self._writer: Any = SummaryWriter(str(folder))
+        self._writer: Any = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
+        self._pairs = pairs
 
     def on_step(self, step: int) -> None:
         """Single steps are not shown."""
@@ -51,7 +53,7 @@ class TrainingBoard:
 
     def on_pictures(self, step: int, batch: PairBatch, evaluation: Evaluation) -> None:
         """Add the first pairs of a batch."""
-        for index in range(min(len(batch), 4)):
+        for index in range(min(len(batch), self._pairs)):
             picture = draw_pair(batch, evaluation, index)
             self._guard("add_image", f"pair {index}", picture, step, dataformats="HWC")
         self._guard("flush")

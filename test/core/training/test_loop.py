@@ -19,6 +19,7 @@ from toy_training import run_training, small_config
 
 from pixloc_core.errors import CheckpointError, ImageError, TrainingError
 from pixloc_core.features.weights import read_weights
+from pixloc_core.training.config import TrainConfig
 from pixloc_core.training.pairs import PairBatch
 from pixloc_core.training.run_store import RunStore
 from pixloc_core.training.trainer import Evaluation
@@ -95,6 +96,10 @@ class Broken(PlanePairs):
         if 10 <= indices[0] < 1000:
             raise ImageError("a.jpg: not a readable image (3 bytes)")
         return super().batch(indices)
+
+
+def replace_steps(config: TrainConfig, steps: int) -> TrainConfig:
+    return replace(config, optimization=replace(config.optimization, steps=steps))
 
 
 def test_training_lowers_the_loss_and_leaves_usable_weights(tmp_path: Path) -> None:
@@ -193,6 +198,51 @@ def test_a_full_disk_ends_the_run_and_leaves_the_last_good_checkpoint(tmp_path: 
     assert run_training(folder, config, resume=True).steps == 8
 
 
+def test_an_interrupt_during_the_last_validation_still_saves_the_last_step(
+    tmp_path: Path,
+) -> None:
+    class Impatient(At):
+        def on_numbers(self, step: int, kind: str, numbers: Mapping[str, float]) -> None:
+            if kind == "validation":
+                raise KilledError
+
+    with pytest.raises(KilledError):
+        run_training(
+            tmp_path / "run",
+            small_config("optimization.steps=7", "run.validate_every=100", "run.save_every=100"),
+            observers=[Impatient(0, kill)],
+        )
+    state = RunStore(tmp_path / "run").load_state()
+    assert state is not None
+    assert state.step == 7
+
+
+def test_a_line_that_was_never_finished_is_no_obstacle(tmp_path: Path) -> None:
+    run_training(tmp_path / "run", small_config("optimization.steps=4"))
+    with (tmp_path / "run" / "numbers.jsonl").open("a") as file:
+        file.write('{"step": 5, "ki')
+    run_training(tmp_path / "run", small_config(), resume=True)
+    assert [e["step"] for e in curve(tmp_path / "run") if e["kind"] == "train"] == list(
+        range(1, 9)
+    )
+
+
+def test_a_run_goes_on_without_the_weights_that_it_began_with(tmp_path: Path) -> None:
+    run_training(tmp_path / "first", small_config("optimization.steps=2"))
+    weights = tmp_path / "first" / "last.safetensors"
+    config = small_config(f"weights={weights}", "optimization.steps=6")
+    run_training(tmp_path / "run", replace_steps(config, 4))
+    weights.unlink()
+    assert run_training(tmp_path / "run", config, resume=True).steps == 6
+
+
+def test_settings_that_change_at_a_resume_are_kept(tmp_path: Path) -> None:
+    RunStore.create(tmp_path / "run", small_config())
+    RunStore.open(tmp_path / "run", ("optimization.steps=77",))
+    _, config = RunStore.open(tmp_path / "run")
+    assert config.optimization.steps == 77
+
+
 def test_a_run_of_that_name_is_not_overwritten(tmp_path: Path) -> None:
     run_training(tmp_path / "run", small_config("optimization.steps=1"))
     with pytest.raises(TrainingError, match="there is such a run already"):
@@ -209,20 +259,44 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
         run_training(tmp_path / "run", small_config(), resume=True)
 
 
+def torchrun(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = (
+        *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"),
+        *("--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", str(TEST / "toy_training.py")),
+    )
+    paths = {"PYTHONPATH": f"{TEST}:{TEST.parent}", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [*command, *arguments],
+        check=False,
+        timeout=300,
+        env={**os.environ, **paths},
+        capture_output=True,
+        text=True,
+    )
+
+
 @pytest.mark.slow
-def test_two_processes_give_the_parameters_of_one_with_the_joint_batch(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "extra", [(), ("aligner.levels=[0,1]",), ("optimization.checkpoint=true",)]
+)
+def test_two_processes_give_the_parameters_of_one_with_the_joint_batch(
+    tmp_path: Path, extra: tuple[str, ...]
+) -> None:
     # Adam turns rounding errors of small gradients into steps of up to the learning rate.
     rates = ("optimization.learning_rate=0.0005", "optimization.damping_rate=1")
-    overrides = ("optimization.batch_size=4", "optimization.steps=6", *rates)
+    overrides = ("optimization.batch_size=4", "optimization.steps=6", *rates, *extra)
     run_training(tmp_path / "one", small_config(*overrides))
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"),
-            *("--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"),
-            *(str(TEST / "toy_training.py"), str(tmp_path / "two"), *overrides),
-        ],
-        check=True,
-        timeout=300,
-        env={**os.environ, "PYTHONPATH": f"{TEST}:{TEST.parent}", "OMP_NUM_THREADS": "1"},
-    )
+    result = torchrun(str(tmp_path / "two"), *overrides)
+    assert result.returncode == 0, result.stderr
     assert_same_parameters(tmp_path / "one", tmp_path / "two", atol=1e-5)
+
+
+@pytest.mark.slow
+def test_what_one_of_two_processes_cannot_do_ends_both_with_a_checkpoint(tmp_path: Path) -> None:
+    overrides = ("optimization.batch_size=4", "optimization.steps=20", "run.save_every=1000")
+    result = torchrun(str(tmp_path / "two"), "--break-second", *overrides)
+    assert result.returncode != 0
+    assert "a.jpg: not a readable image" in result.stderr
+    state = RunStore(tmp_path / "two").load_state()
+    assert state is not None
+    assert 1 <= state.step < 20

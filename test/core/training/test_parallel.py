@@ -2,15 +2,19 @@
 
 import copy
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 from toy_pairs import PlanePairs
 from toy_training import small_config
 
 from pixloc_core.config import load
 from pixloc_core.errors import ConfigError
 from pixloc_core.features.networks import create_network
+from pixloc_core.features.weights import Provenance, write_weights
+from pixloc_core.training import parallel
 from pixloc_core.training.config import (
     OptimizationConfig,
     RunConfig,
@@ -24,6 +28,7 @@ from pixloc_core.training.data import (
     step_indices,
     validation_indices,
 )
+from pixloc_core.training.loop import create_model
 from pixloc_core.training.parallel import Ranks, SynchronizedBatchNorm2d, synchronize_norms
 from pixloc_core.training.trainer import Trainer, learning_rate
 from pixloc_core.training.two_view import TwoViewModel
@@ -33,24 +38,33 @@ PAIRS = PlanePairs()
 
 def create_trainer(*overrides: str) -> Trainer:
     config = small_config(*overrides)
-    torch.manual_seed(0)
-    network = create_network(config.network)
-    model = TwoViewModel(network, config.aligner, torch.zeros(3, 6), bf16=config.optimization.bf16)
-    return Trainer(model, config, Ranks())
+    return Trainer(create_model(config, torch.device("cpu")), config, Ranks())
 
 
 def test_checkpointed_blocks_give_the_same_gradients_and_statistics() -> None:
     plain, checkpointed = create_trainer(), create_trainer("optimization.checkpoint=true")
-    for trainer in (plain, checkpointed):
-        trainer.train_step(PAIRS.batch([0, 1]), [0, 1])
-    state = plain.model.state_dict()
-    for name, value in checkpointed.model.state_dict().items():
-        torch.testing.assert_close(value, state[name], rtol=0, atol=1e-6)
-    assert int(state["network.encoder.0.0.large.norm.num_batches_tracked"]) == 2
+    for step in range(3):
+        for trainer in (plain, checkpointed):
+            trainer.train_step(PAIRS.batch([step, step + 1]), [step, step + 1])
+    state, other = plain.model.state_dict(), checkpointed.model.state_dict()
+    assert other.keys() == state.keys()
+    for name, value in other.items():
+        torch.testing.assert_close(value, state[name], rtol=0, atol=1e-5)
+    assert int(other["network.encoder.0.0.large.norm.num_batches_tracked"]) == 6
+    # What is saved of it can be used and gone on from.
+    assert (
+        checkpointed.weights(Provenance()).network.keys()
+        == plain.weights(Provenance()).network.keys()
+    )
+    create_trainer("optimization.checkpoint=true").restore(checkpointed.state())
 
 
-def test_frozen_norms_keep_their_statistics_and_their_weights_still_learn() -> None:
-    trainer = create_trainer("optimization.freeze_norm=true")
+def test_frozen_norms_keep_their_statistics_and_their_weights_still_learn(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "w.safetensors"
+    write_weights(create_trainer().weights(Provenance()), path)
+    trainer = create_trainer("optimization.freeze_norm=true", f"weights={path}")
     before = copy.deepcopy(trainer.model.state_dict())
     trainer.train_step(PAIRS.batch([0, 1]), [0, 1])
     after = trainer.model.state_dict()
@@ -59,13 +73,19 @@ def test_frozen_norms_keep_their_statistics_and_their_weights_still_learn() -> N
     assert any("norm.weight" in name for name in changed)
 
 
-def test_gradients_are_clipped_before_the_step() -> None:
+def test_gradients_are_clipped_before_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = create_trainer("optimization.clip_norm=0.001")
+    seen = []
+
+    def note(optimizer: torch.optim.Optimizer) -> None:
+        groups = optimizer.param_groups
+        gradients = [p.grad for group in groups for p in group["params"] if p.grad is not None]
+        seen.append(float(torch.stack([gradient.norm() for gradient in gradients]).norm()))
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", note)
     report = trainer.train_step(PAIRS.batch([0, 1]), [0, 1])
     assert report.gradient_norm > 0.1
-    gradients = [p.grad for p in trainer.model.parameters() if p.grad is not None]
-    total = torch.stack([gradient.norm() for gradient in gradients]).norm()
-    assert float(total) == pytest.approx(0.001, rel=1e-3)
+    assert seen == pytest.approx([0.001], rel=1e-3)
 
 
 def test_half_precision_changes_the_loss_little_and_trains() -> None:
@@ -88,6 +108,43 @@ def test_damping_learns_at_its_own_bounded_rate() -> None:
 def test_damping_that_is_not_learned_stays_out_of_the_weights() -> None:
     network = create_network(small_config().network)
     assert TwoViewModel(network, small_config().aligner).damping_table() is None
+
+
+def test_synchronized_norms_are_exact_in_half_precision_and_far_from_zero(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # One process: the sum over all of them is its own.
+    monkeypatch.setattr(parallel, "_sum_over_ranks", lambda sums: sums)
+    plain, synchronized = nn.BatchNorm2d(4), SynchronizedBatchNorm2d(4)
+    image = 3 + 0.5 * torch.randn(8, 4, 32, 32, generator=torch.Generator().manual_seed(0))
+    for _ in range(3):
+        torch.testing.assert_close(synchronized(image), plain(image), rtol=0, atol=5e-5)
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(synchronized.state_dict()[name], value)
+    half = synchronized(image.bfloat16()).detach()
+    assert half.dtype == torch.bfloat16
+    assert float(half.float().std()) == pytest.approx(1.0, abs=5e-3)
+
+
+def test_synchronized_norms_stay_on_the_device_of_the_network() -> None:
+    with torch.device("meta"):
+        network = create_network(small_config().network)
+    synchronize_norms(network)
+    assert {parameter.device.type for parameter in network.parameters()} == {"meta"}
+
+
+def test_gnnet_alone_looks_at_the_alignment_without_learning_from_it() -> None:
+    trainer = create_trainer(
+        "objective.reprojection_weight=0", "objective.gnnet_weight=1", "objective.gnnet.pad=1"
+    )
+    before = trainer.model.damping_table()
+    report = trainer.train_step(PAIRS.batch([0, 1]), [0, 1])
+    assert report.taken
+    assert not report.evaluation.output.poses[-1].requires_grad
+    after = trainer.model.damping_table()
+    assert before is not None
+    assert after is not None
+    assert torch.equal(before, after)
 
 
 def test_synchronized_norms_keep_names_and_act_alike_when_evaluated() -> None:
@@ -136,14 +193,14 @@ def test_scenes_laid_out_by_workers_and_rendered_here_are_the_same() -> None:
 
 def test_cores_are_shared_by_workers_and_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu, cpu = torch.device("cuda"), torch.device("cpu")
-    monkeypatch.setattr("os.cpu_count", lambda: 16)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(16))
     assert share_cores(RunConfig(), gpu) == (15, 1)
     assert share_cores(RunConfig(), cpu) == (4, 12)
     assert share_cores(RunConfig(), gpu, processes=4) == (3, 1)
     assert share_cores(RunConfig(workers=3, threads=5), cpu) == (3, 5)
-    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(2))
     assert share_cores(RunConfig(), cpu) == (1, 1)
-    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(1))
     assert share_cores(RunConfig(), cpu) == (0, 1)
 
 
