@@ -167,6 +167,9 @@ def _loop(run: _Run) -> RunResult:
     reason = "finished"
     try:
         with _ask_to_stop() as asked:
+            if run.config.weights and run.trainer.step == 0:
+                # What training has to beat; if it never does, these weights are the best.
+                _validate(run)
             for _ in _steps(run):
                 why = "interrupted" if asked else ""
                 if not why and time.monotonic() > ends:

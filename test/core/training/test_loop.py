@@ -236,6 +236,20 @@ def test_a_run_goes_on_without_the_weights_that_it_began_with(tmp_path: Path) ->
     assert run_training(tmp_path / "run", config, resume=True).steps == 6
 
 
+def test_fine_tuning_that_only_harms_leaves_the_weights_it_began_with_as_the_best(
+    tmp_path: Path,
+) -> None:
+    run_training(tmp_path / "first", small_config("optimization.steps=30"))
+    weights = tmp_path / "first" / "last.safetensors"
+    harm = ("optimization.learning_rate=1", "optimization.steps=4")
+    run_training(tmp_path / "harmed", small_config(f"weights={weights}", *harm))
+    validations = [e for e in curve(tmp_path / "harmed") if e["kind"] == "validation"]
+    assert [entry["step"] for entry in validations] == [0, 4]
+    best = read_weights(tmp_path / "harmed" / "best.safetensors")
+    begin = read_weights(weights)
+    assert all(torch.equal(value, begin.network[name]) for name, value in best.network.items())
+
+
 def test_settings_that_change_at_a_resume_are_kept(tmp_path: Path) -> None:
     RunStore.create(tmp_path / "run", small_config())
     RunStore.open(tmp_path / "run", ("optimization.steps=77",))
