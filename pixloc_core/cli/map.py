@@ -82,9 +82,11 @@ def _flags(args: argparse.Namespace) -> list[str]:
     """The settings that have a flag of their own."""
     flags = []
     if args.weights is not None:
+        # The map remembers where its weights are, for whoever opens it from elsewhere.
+        weights = str(Path(args.weights).absolute())
         flags += [
             "extractor.kind=network",
-            f"extractor.network.weights={json.dumps(args.weights)}",
+            f"extractor.network.weights={json.dumps(weights)}",
         ]
     if args.device is not None:
         flags.append(f"extractor.device={json.dumps(args.device)}")

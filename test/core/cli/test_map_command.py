@@ -1,5 +1,6 @@
 """`pixloc map build` and `pixloc map info` on a small rendered room."""
 
+import argparse
 import json
 import shutil
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 from toy_world import ToyWorld
 
 from pixloc_core.cli import main
+from pixloc_core.cli.map import _flags
 
 
 @pytest.fixture(scope="module")
@@ -111,3 +113,11 @@ def test_a_folder_that_does_not_exist_is_named(
     capsys.readouterr()
     assert build(room, tmp_path / "new" / "map.h5") == 2
     assert "its folder does not exist" in capsys.readouterr().err
+
+
+def test_a_map_remembers_the_place_of_its_weights_from_everywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    flags = _flags(argparse.Namespace(weights="runs/w.safetensors", device=None))
+    assert flags[1] == f'extractor.network.weights="{tmp_path}/runs/w.safetensors"'
