@@ -118,7 +118,9 @@ class MomentSampler:
             vectors = _unit_length(vectors)
         vectors.view(*batch, 3, self._rows.shape[-1]).select(-2, 0).sub_(reference)
         value = self._taps.num_value
-        confidence = (self._confidence[index[:, :value]] * weight[:, :value]).sum(-1)
+        # Selected rather than indexed: the gradient is then summed in the same order every time.
+        confidence = self._confidence.index_select(0, index[:, :value].reshape(-1))
+        confidence = (confidence.view(-1, value) * weight[:, :value]).sum(-1)
         return Moments(*(part.view(batch) for part in (*_inner_products(vectors), confidence)))
 
     def _plan(
