@@ -8,6 +8,7 @@ import torch
 
 from pixloc_core.config import check, load, section, setting
 from pixloc_core.errors import ConfigError
+from pixloc_core.features.agreement import Agreement
 from pixloc_core.features.gradients import GradientConfig, GradientExtractor
 from pixloc_core.features.network_extractor import NetworkExtractorConfig
 from pixloc_core.features.preprocessing import Image
@@ -34,6 +35,10 @@ class Extractor(Protocol):
     @property
     def config_dict(self) -> dict[str, Any]:
         """The `ExtractorConfig` that makes this extractor again, as plain JSON values."""
+
+    @property
+    def agreement(self) -> Agreement:
+        """When a pose is believed, unless the settings say otherwise."""
 
     def extract(self, image: Image, camera: Camera) -> FeaturePyramid:
         """Extract features of one image.

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from pixloc_core.config import check, setting, to_dict
 from pixloc_core.errors import ConfigError, ImageError
+from pixloc_core.features.agreement import Agreement
 from pixloc_core.features.preprocessing import Image
 from pixloc_core.features.pyramid import FeatureLevel, FeaturePyramid
 from pixloc_core.geometry import Camera
@@ -40,6 +41,10 @@ _NEIGHBOURS: dict[int, tuple[tuple[int, int], ...]] = {
 }
 _REACH = 2
 _PER_LEVEL = "Entry i holds for pyramid level i (0 = finest), the last one for all coarser levels."
+
+
+# Where right and wrong poses part on the real image sets (`benchmarks.image_sets`).
+AGREEMENT = Agreement(inlier_residual=0.45, min_score=0.32, min_search_score=0.45)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +122,11 @@ class GradientExtractor:
         """Hash of the settings and of the revision of the method."""
         text = json.dumps({"gradients": _REVISION, **to_dict(self._config)}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def agreement(self) -> Agreement:
+        """Limits at which right and wrong poses part (`benchmarks.image_sets`)."""
+        return AGREEMENT
 
     @property
     def config_dict(self) -> dict[str, Any]:

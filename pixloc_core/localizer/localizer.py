@@ -119,7 +119,9 @@ class Localizer:
             )
         self._map = feature_map
         self._extractor = extractor
-        self._config = config or LocalizerConfig()
+        config = config or LocalizerConfig()
+        verification = config.verification.for_features(extractor.agreement)
+        self._config = replace(config, verification=verification)
         selection = self._config.selection
         if isinstance(extractor, SteerableExtractor):
             # Descriptors that can be turned do not mind how a map image is held.

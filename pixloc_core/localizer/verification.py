@@ -6,6 +6,7 @@ from pixloc_core.alignment.aligner_config import AlignerConfig
 from pixloc_core.alignment.coarse_to_fine import AlignmentResult
 from pixloc_core.alignment.cost import FeatureMetricCost
 from pixloc_core.config import check, setting
+from pixloc_core.features.agreement import Agreement
 from pixloc_core.features.pyramid import FeaturePyramid
 from pixloc_core.features.reference import PointFeatures
 from pixloc_core.geometry import Camera
@@ -23,29 +24,45 @@ class VerificationConfig:
 
     level: int = setting(1, doc="Pyramid level at which points are judged, 0 = finest.", ge=0)
     inlier_residual: float = setting(
-        0.45,
-        doc="Largest feature difference of a point that agrees with the image.",
-        ge=0.0,
+        -1.0,
+        doc="Largest feature difference of a point that agrees with the image; "
+        "-1: as the features have it.",
+        ge=-1.0,
         le=2.0,
     )
     min_points: int = setting(20, doc="Fewest map points inside the image of an answer.", ge=6)
     min_score: float = setting(
-        0.32, doc="Smallest share of points that agree with the image.", ge=0.0, le=1.0
+        -1.0,
+        doc="Smallest share of points that agree with the image; -1: as the features have it.",
+        ge=-1.0,
+        le=1.0,
     )
-
     min_search_score: float = setting(
-        0.45,
+        -1.0,
         doc="The same after a search: of many hypotheses one agrees with more points by chance.",
-        ge=0.0,
+        ge=-1.0,
         le=1.0,
     )
 
     def __post_init__(self) -> None:
         check(self)
 
+    def for_features(self, agreement: Agreement) -> "VerificationConfig":
+        """The limits, where none are set those of the features."""
+        return replace(
+            self,
+            inlier_residual=_given(self.inlier_residual, agreement.inlier_residual),
+            min_score=_given(self.min_score, agreement.min_score),
+            min_search_score=_given(self.min_search_score, agreement.min_search_score),
+        )
+
     def after_search(self) -> "VerificationConfig":
         """The limits for the best of many hypotheses."""
         return replace(self, min_score=max(self.min_score, self.min_search_score))
+
+
+def _given(value: float, otherwise: float) -> float:
+    return otherwise if value < 0 else value
 
 
 @dataclass(frozen=True)

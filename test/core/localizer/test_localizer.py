@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -10,6 +11,7 @@ from toy_world import ToyWorld
 
 from pixloc_core.alignment.aligner_config import AlignerConfig
 from pixloc_core.errors import ImageError, MapError, ShapeError
+from pixloc_core.features.agreement import Agreement
 from pixloc_core.features.extractor import create_extractor
 from pixloc_core.features.gradients import GradientExtractor
 from pixloc_core.geometry import Camera, Pose
@@ -241,3 +243,24 @@ def test_learned_damping_of_the_features_is_where_the_optimizer_starts(
     result = localizer.localize(image, world.camera, Prior.from_pose(start))
     moved, _ = errors(result.cam_from_map, start)
     assert (moved < 1e-3) is learned_damping
+
+
+class CredulousExtractor(GradientExtractor):
+    """The same features, said to agree wherever they are."""
+
+    agreement = Agreement(inlier_residual=2.0, min_score=0.0, min_search_score=0.0)
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_features_say_when_a_pose_is_believed_unless_the_settings_do(
+    map_path: Path, world: ToyWorld, asked: bool
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8)
+    noise = cv2.resize(noise, tuple(int(side) for side in world.camera.size))
+    limits = VerificationConfig(inlier_residual=0.45, min_score=0.32, min_search_score=0.45)
+    config = LocalizerConfig(verification=limits if asked else VerificationConfig())
+    localizer = Localizer.open(map_path, config, CredulousExtractor())
+    prior = Prior.from_pose(TRUE_POSE)
+    credulous = localizer.localize(noise, world.camera, prior)
+    assert credulous.localized is not asked
+    assert not Localizer.open(map_path).localize(noise, world.camera, prior).localized
