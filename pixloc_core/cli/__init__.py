@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser(common, rest)
     args, late = parser.parse_known_args(rest)
     # argparse takes settings only next to the other words: these stand behind an option.
-    if late and not (hasattr(args, "settings") and all(map(_is_setting, late))):
+    if late and not (hasattr(args, "settings") and all(_is_setting(word) for word in late)):
         parser.error(f"unrecognized arguments: {' '.join(late)}")
     if late:
         args.settings += late
