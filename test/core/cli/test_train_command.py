@@ -2,10 +2,16 @@
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 from toy_training import SMALL
 
 from pixloc_core.cli import main
@@ -117,3 +123,27 @@ def test_a_corrupt_photo_is_named(
     (photos / "b.jpg").write_bytes(b"no picture")
     code = run(tmp_path, *TINY, f"data.synthetic.photos={photos}")
     assert (code, "b.jpg" in capsys.readouterr().err) == (2, True)
+
+
+@pytest.mark.slow
+def test_a_process_killed_at_once_is_resumed_to_the_same_end(tmp_path: Path) -> None:
+    settings = [*TINY, "optimization.steps=8", "run.save_every=2", "run.workers=1"]
+    for name in ("whole", "killed"):
+        command = [sys.executable, "-m", "pixloc_core", "train", name, "--runs", str(tmp_path)]
+        process = subprocess.Popen(
+            [*command, *settings], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        lines = tmp_path / name / "numbers.jsonl"
+        while name == "killed" and process.poll() is None:
+            if lines.exists() and lines.read_text().count("\n") >= 3:
+                process.kill()
+                break
+            time.sleep(0.01)
+        process.wait(timeout=120)
+    assert process.returncode == -signal.SIGKILL
+    assert main(["train", "killed", "--runs", str(tmp_path), "--resume"]) == 0
+    whole, killed = (load_file(tmp_path / n / "state.safetensors") for n in ("whole", "killed"))
+    assert whole.keys() == killed.keys()
+    assert all(torch.equal(value, killed[name]) for name, value in whole.items())
+    steps = [[e["step"] for e in numbers(tmp_path / n)] for n in ("whole", "killed")]
+    assert steps[0] == steps[1]

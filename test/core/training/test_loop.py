@@ -64,10 +64,10 @@ class At:
             self._act()
 
     def on_numbers(self, step: int, kind: str, numbers: Mapping[str, float]) -> None:
-        pass
+        """Not of interest."""
 
     def on_pictures(self, step: int, batch: PairBatch, evaluation: Evaluation) -> None:
-        pass
+        """Not of interest."""
 
 
 class KilledError(Exception):
