@@ -11,7 +11,11 @@ class NodeConfig:
     """Frames, topics and patience of the node. Names follow AMCL where it has them."""
 
     map: str = setting("", doc="Feature map file, made by `pixloc map build`.")
-    weights: str = setting("", doc="Weights file of a network; empty: the one named in the map.")
+    weights: str = setting(
+        "",
+        doc="Weights file of a network, or the name of shipped weights (light); empty: those that "
+        "the map was made with, from the place named there.",
+    )
     device: str = setting("cpu", doc="Torch device that computes the features: cpu, cuda, cuda:1.")
     num_threads: int = setting(
         1,

@@ -46,6 +46,6 @@ def make_drive(folder: Path, seconds: float) -> ToyDrive:
     truth = Trajectory(stamps, path.inv() @ base_from_camera().inv())
     odometry = simulate_odometry(truth, OdometryConfig(drift=0.05))
     write_bag(folder / "bag", Recording(frames, truth, odometry, base_from_camera()))
-    extractor = create_extractor(ExtractorConfig())
+    extractor = create_extractor(ExtractorConfig(kind="gradients"))
     open_or_build_map(folder / "map.h5", sfm, images, extractor)
     return ToyDrive(folder / "bag", folder / "map.h5", sfm, images, truth)

@@ -19,6 +19,7 @@ import torch
 
 from pixloc_core.config import load
 from pixloc_core.errors import CheckpointError, ConfigError
+from pixloc_core.features.shipped_weights import find_weights, what_ships
 from pixloc_core.features.unet import UNetConfig
 from pixloc_core.features.weights import Provenance, Weights, read_weights, split_tensors
 
@@ -58,13 +59,19 @@ _HASH_BLOCK_BYTES = 1 << 20
 _OPTIMIZER_KEPT = ("num_iters", "loss_fn", "jacobi_scaling")
 
 
-def load_weights(path: str | Path) -> Weights:
-    """Read weights from a file of either format: `.safetensors`, else an official checkpoint.
+def load_weights(name: str | Path) -> Weights:
+    """Read weights: those shipped under a name, or a file of either format.
+
+    Args:
+        name: See `find_weights`. A file is `.safetensors`, else an official checkpoint.
 
     Raises:
         CheckpointError: If the file is missing, damaged, unsafe, or does not fit.
     """
-    if Path(path).suffix == ".safetensors":
+    path = find_weights(name)
+    if not path.exists():
+        raise CheckpointError(f"{path}: cannot read the weights (no such file); {what_ships()}")
+    if path.suffix == ".safetensors":
         return read_weights(path)
     return read_official(path)
 

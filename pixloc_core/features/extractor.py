@@ -1,18 +1,19 @@
 """The plug point of features: what the rest of the system knows about any extractor."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 
 from pixloc_core.config import check, load, section, setting
 from pixloc_core.errors import ConfigError
-from pixloc_core.features.agreement import Agreement
 from pixloc_core.features.gradients import GradientConfig, GradientExtractor
 from pixloc_core.features.network_extractor import NetworkExtractorConfig
+from pixloc_core.features.preferences import Preferences
 from pixloc_core.features.preprocessing import Image
 from pixloc_core.features.pyramid import FeaturePyramid
+from pixloc_core.features.shipped_weights import DEFAULT
 from pixloc_core.geometry import Camera
 from pixloc_core.shapes import Float, Tensor
 
@@ -37,8 +38,8 @@ class Extractor(Protocol):
         """The `ExtractorConfig` that makes this extractor again, as plain JSON values."""
 
     @property
-    def agreement(self) -> Agreement:
-        """When a pose is believed, unless the settings say otherwise."""
+    def preferences(self) -> Preferences:
+        """What these features want of the localizer, unless the settings say otherwise."""
 
     def extract(self, image: Image, camera: Camera) -> FeaturePyramid:
         """Extract features of one image.
@@ -90,9 +91,9 @@ class ExtractorConfig:
     """Which features to use."""
 
     kind: str = setting(
-        "gradients",
-        doc="Features: training-free gradient descriptors, or those of a network.",
-        choices=("gradients", "network"),
+        "network",
+        doc="Features: those of a network, or training-free gradient descriptors.",
+        choices=("network", "gradients"),
     )
     device: str = setting("cpu", doc="Torch device that computes the features: cpu, cuda, cuda:1.")
     gradients: GradientConfig = section(  # noqa: RUF009 (a field)
@@ -128,8 +129,8 @@ def _create_learned(config: NetworkExtractorConfig, device: torch.device) -> Ext
     from pixloc_core.features.checkpoint import load_weights
     from pixloc_core.features.network_extractor import NetworkExtractor
 
-    if not config.weights:
-        raise ConfigError("ExtractorConfig.network.weights is empty, expected a weights file")
+    # By name, so that a map stays that of these weights should the default ever be another one.
+    config = replace(config, weights=config.weights or DEFAULT)
     return NetworkExtractor(load_weights(config.weights), config, device)
 
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from pixloc_core.config import check, setting, to_dict
 from pixloc_core.errors import ConfigError, ImageError
 from pixloc_core.features.agreement import Agreement
+from pixloc_core.features.preferences import Preferences
 from pixloc_core.features.preprocessing import Image
 from pixloc_core.features.pyramid import FeatureLevel, FeaturePyramid
 from pixloc_core.geometry import Camera
@@ -43,8 +44,12 @@ _REACH = 2
 _PER_LEVEL = "Entry i holds for pyramid level i (0 = finest), the last one for all coarser levels."
 
 
-# Where right and wrong poses part on the real image sets (`benchmarks.image_sets`).
-AGREEMENT = Agreement(inlier_residual=0.45, min_score=0.32, min_search_score=0.45)
+# Found on the real image sets (`benchmarks.image_sets`): where right and wrong poses part, and
+# from where on coarse levels lead a near prior astray.
+PREFERENCES = Preferences(
+    agreement=Agreement(inlier_residual=0.45, min_score=0.32, min_search_score=0.45),
+    near_stride=8,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,9 +129,9 @@ class GradientExtractor:
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
-    def agreement(self) -> Agreement:
-        """Limits at which right and wrong poses part (`benchmarks.image_sets`)."""
-        return AGREEMENT
+    def preferences(self) -> Preferences:
+        """What the localizer does with these features unless it is told otherwise."""
+        return PREFERENCES
 
     @property
     def config_dict(self) -> dict[str, Any]:

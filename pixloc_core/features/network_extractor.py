@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -12,7 +12,8 @@ from pixloc_core.config import check, setting
 from pixloc_core.errors import ConfigError, ImageError
 from pixloc_core.features.agreement import Agreement
 from pixloc_core.features.feature_network import NetworkOutput, fuse_for_inference
-from pixloc_core.features.networks import kind_of
+from pixloc_core.features.networks import NETWORKS, kind_of
+from pixloc_core.features.preferences import Preferences
 from pixloc_core.features.preprocessing import Image, prepare
 from pixloc_core.features.pyramid import FeatureLevel, FeaturePyramid
 from pixloc_core.features.weights import Weights
@@ -23,24 +24,33 @@ from pixloc_core.shapes import Float, Tensor
 _SMALLEST_SIDE = 16
 
 
-# Descriptors of unit length: at wrong poses up to 9 % of the points are nearer than this, by day
-# and night of one place or with other cameras at least 12 % are at right ones.
-AGREEMENT = Agreement(inlier_residual=0.7, min_score=0.1, min_search_score=0.12)
+PREFERENCES = Preferences(
+    # Descriptors of unit length: at wrong poses up to 9 % of the points are nearer than this, by
+    # day and night of one place or with other cameras at least 12 % are at right ones.
+    agreement=Agreement(inlier_residual=0.7, min_score=0.1, min_search_score=0.12),
+    # Found on the real image sets.
+    near_stride=32,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkExtractorConfig:
     """Which weights, and at which resolution."""
 
-    weights: str = setting("", doc="Weights file: .safetensors, or an official checkpoint.")
+    weights: str = setting(
+        "",
+        doc="Name of shipped weights (light), or a file: .safetensors, or an official "
+        "checkpoint. Empty: light.",
+    )
     max_size: int = setting(
         1024, doc="Images are shrunk to this longest side.", unit="px", ge=_SMALLEST_SIDE
     )
     octaves: int = setting(
-        1,
+        0,
         doc="Sizes of the image that the network sees, each half the one before: the smaller ones "
-        "give the coarser levels that the network itself lacks.",
-        ge=1,
+        "give the coarser levels that the network itself lacks. 0: 3 for a light network, 1 for "
+        "others.",
+        ge=0,
         le=4,
     )
     half: bool = setting(False, doc="Compute in float16; needs a CUDA device.")
@@ -69,9 +79,11 @@ class NetworkExtractor:
             raise ConfigError(
                 f"NetworkExtractorConfig.half is True on {self._device}, expected a CUDA device"
             )
-        self._config = config
+        # The number, not the wish: what a map remembers stays what its features are.
+        octaves = config.octaves or NETWORKS[kind_of(weights.config)].octaves
+        self._config = config = replace(config, octaves=octaves)
         self._architecture = weights.config
-        self._sources = _find_sources(weights.config.strides, config.octaves)
+        self._sources = _find_sources(weights.config.strides, octaves)
         self._damping = weights.damping
         self._fingerprint = _hash_settings(weights, config)
         self._dtype = torch.float16 if config.half else torch.float32
@@ -102,9 +114,9 @@ class NetworkExtractor:
         return self._damping[[source.output for source in self._sources]]
 
     @property
-    def agreement(self) -> Agreement:
-        """Limits at which right and wrong poses part."""
-        return AGREEMENT
+    def preferences(self) -> Preferences:
+        """What the localizer does with these features unless it is told otherwise."""
+        return PREFERENCES
 
     @property
     def config_dict(self) -> dict[str, Any]:
@@ -138,12 +150,7 @@ class NetworkExtractor:
             ImageError: If the image cannot be used, see `preprocessing.prepare`.
         """
         prepared, camera = prepare(image, camera, self._config.max_size)
-        height, width = prepared.shape[1:]
-        smallest = self._architecture.smallest_side * 2 ** (self._config.octaves - 1)
-        if min(height, width) < smallest:
-            raise ImageError(
-                f"image of {width}x{height} px, expected at least {smallest} px a side"
-            )
+        self._check_size(prepared.shape[2], prepared.shape[1])
         batch = prepared[None].to(
             device=self._device, dtype=self._dtype, memory_format=torch.channels_last
         )
@@ -154,6 +161,16 @@ class NetworkExtractor:
             octaves.append(self._network(batch))
         outputs = [octaves[source.octave][source.output] for source in self._sources]
         return create_pyramid(outputs, camera.to(device=self._device), self.strides)
+
+    def _check_size(self, width: int, height: int) -> None:
+        """Refuse what is too small for the smallest octave; all images have the same levels."""
+        octaves, alone = self._config.octaves, self._architecture.smallest_side
+        smallest = alone * 2 ** (octaves - 1)
+        if min(height, width) < smallest:
+            fewer = f" with octaves={octaves}, {alone} px with octaves=1" if octaves > 1 else ""
+            raise ImageError(
+                f"image of {width}x{height} px, expected at least {smallest} px a side{fewer}"
+            )
 
 
 class _Source(NamedTuple):

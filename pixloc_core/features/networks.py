@@ -24,15 +24,22 @@ __all__ = [
 
 
 class NetworkKind(NamedTuple):
-    """One kind of network: the class of its settings, and what makes it of them."""
+    """One kind of network.
+
+    Attributes:
+        config: Class of its settings.
+        create: Makes the network of them.
+        octaves: Sizes of the image that it is given unless the settings say otherwise.
+    """
 
     config: type[Any]
     create: Callable[[Any], FeatureNetwork]
+    octaves: int = 1
 
 
 NETWORKS: Mapping[str, NetworkKind] = {
     "unet": NetworkKind(UNetConfig, UNet),
-    "light": NetworkKind(LightConfig, LightNet),
+    "light": NetworkKind(LightConfig, LightNet, octaves=3),
     "s2dnet": NetworkKind(S2DNetConfig, S2DNet),
     "gaussian": NetworkKind(GaussianConfig, GaussianNet),
 }

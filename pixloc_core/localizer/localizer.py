@@ -19,6 +19,7 @@ from pixloc_core.features.extractor import (
     SteerableExtractor,
     create_extractor,
 )
+from pixloc_core.features.preferences import Preferences
 from pixloc_core.features.pyramid import FeaturePyramid
 from pixloc_core.features.reference import Aggregation, PointFeatures, Turn, gather_points
 from pixloc_core.geometry import Camera, Pose
@@ -56,11 +57,11 @@ class LocalizerConfig:
         FanConfig, doc="Hypotheses around a pose from which the fine levels alone found nothing."
     )
     near_stride: int = setting(
-        8,
-        doc="From a single pose, levels of at most this stride are tried first: a near prior "
-        "needs no coarser ones. 0: all levels at once.",
+        -1,
+        doc="A single pose is first followed alone at levels of at most this stride: a near prior "
+        "needs neither coarser ones nor a fan. 0: no such try; -1: as the features have it.",
         unit="px",
-        ge=0,
+        ge=-1,
     )
     reselect_px: float = setting(
         30.0,
@@ -75,6 +76,14 @@ class LocalizerConfig:
 
     def __post_init__(self) -> None:
         check(self)
+
+    def for_features(self, preferences: Preferences) -> "LocalizerConfig":
+        """The settings, where they leave something open as the features have it."""
+        return replace(
+            self,
+            near_stride=preferences.near_stride if self.near_stride < 0 else self.near_stride,
+            verification=self.verification.for_features(preferences.agreement),
+        )
 
 
 @dataclass(frozen=True)
@@ -119,9 +128,7 @@ class Localizer:
             )
         self._map = feature_map
         self._extractor = extractor
-        config = config or LocalizerConfig()
-        verification = config.verification.for_features(extractor.agreement)
-        self._config = replace(config, verification=verification)
+        self._config = (config or LocalizerConfig()).for_features(extractor.preferences)
         selection = self._config.selection
         if isinstance(extractor, SteerableExtractor):
             # Descriptors that can be turned do not mind how a map image is held.
@@ -164,7 +171,8 @@ class Localizer:
     def localize(self, image: np.ndarray, camera: Camera, prior: Prior) -> Localization:
         """Find the camera in the map.
 
-        A single pose is first tried at the fine levels alone, which do for a near prior. Otherwise
+        A single pose is first followed alone at the finer levels (`near_stride`), which do for a
+        near prior. Otherwise
         all poses of the prior, or those of its references, and poses turned to the sides of them
         are followed together from the coarsest level on; where the pose found is far from the
         prior, references and points are chosen anew from there, and the fine levels are repeated.
@@ -222,13 +230,11 @@ class Localizer:
         return again if again is not None and again.localized else attempt
 
     def _near_aligner(self) -> AlignerConfig | None:
-        """Settings of the first try; None where they would be those of the second."""
+        """Settings of the first try; None if there is none."""
         aligner, strides = self._config.aligner, self._extractor.strides
         levels = sorted(set(aligner.levels) or range(len(strides)))
         near = tuple(level for level in levels if strides[level] <= self._config.near_stride)
-        if not near or len(near) == len(levels):
-            return None
-        return replace(aligner, levels=near, restart=False)
+        return replace(aligner, levels=near, restart=False) if near else None
 
     def _initial_poses(self, prior: Prior, references: list[int]) -> Pose:
         """Poses to start from (k), relative to the origin of the map."""

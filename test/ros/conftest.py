@@ -112,6 +112,6 @@ def map_path(world: ToyWorld, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Its feature map, with the training-free features."""
     folder = tmp_path_factory.mktemp("room")
     sfm, images = world.write(folder)
-    extractor = create_extractor(ExtractorConfig())
+    extractor = create_extractor(ExtractorConfig(kind="gradients"))
     build_feature_map(from_colmap(sfm), images, extractor, folder / "map.h5")
     return folder / "map.h5"

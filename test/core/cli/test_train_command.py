@@ -53,7 +53,7 @@ def test_a_run_leaves_weights_settings_numbers_and_curves(
     assert list(folder.glob("events.out.tfevents.*"))
     assert [entry["kind"] for entry in numbers(folder)] == ["train", "train", "validation"]
     assert "synthetic" in read_weights(folder / "best.safetensors").provenance.trained_on
-    weights = {"weights": str(folder / "best.safetensors")}
+    weights = {"weights": str(folder / "best.safetensors"), "octaves": 1}
     extractor = create_extractor({"kind": "network", "network": weights})
     assert extractor.strides == (2, 4, 8)
 

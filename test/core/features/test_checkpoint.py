@@ -161,7 +161,7 @@ def test_damaged_pickle_is_refused(tmp_path: Path, official_contents: dict[str, 
 
 
 def test_missing_file_is_refused(tmp_path: Path) -> None:
-    assert "No such file" in refusal(tmp_path / "none.tar")
+    assert "no such file" in refusal(tmp_path / "none.tar")
 
 
 def test_other_archives_are_refused(tmp_path: Path) -> None:

@@ -189,11 +189,12 @@ def test_smaller_images_give_the_coarser_levels_that_the_network_lacks(
         torch.testing.assert_close(ours.camera.data, half.camera.data)
 
 
-def test_an_image_too_small_for_its_last_octave_is_refused(
+def test_an_image_too_small_for_its_last_octave_is_refused_with_a_way_out(
     small_weights: Weights, image: np.ndarray, camera: Camera
 ) -> None:
     extractor = NetworkExtractor(small_weights, NetworkExtractorConfig(octaves=4))
-    with pytest.raises(ImageError, match="96x64 px, expected at least 128 px a side"):
+    way_out = "128 px a side with octaves=4, 16 px with octaves=1"
+    with pytest.raises(ImageError, match=f"96x64 px, expected at least {way_out}"):
         extractor.extract(image, camera)
 
 

@@ -20,7 +20,7 @@ def world() -> ToyWorld:
 def map_path(world: ToyWorld, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("toy")
     sfm, images = world.write(folder)
-    extractor = create_extractor(ExtractorConfig())
+    extractor = create_extractor(ExtractorConfig(kind="gradients"))
     build_feature_map(from_colmap(sfm), images, extractor, folder / "map.h5")
     return folder / "map.h5"
 

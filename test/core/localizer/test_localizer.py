@@ -13,7 +13,8 @@ from pixloc_core.alignment.aligner_config import AlignerConfig
 from pixloc_core.errors import ImageError, MapError, ShapeError
 from pixloc_core.features.agreement import Agreement
 from pixloc_core.features.extractor import create_extractor
-from pixloc_core.features.gradients import GradientExtractor
+from pixloc_core.features.gradients import PREFERENCES, GradientExtractor
+from pixloc_core.features.preferences import Preferences
 from pixloc_core.geometry import Camera, Pose
 from pixloc_core.localizer.localizer import Localizer, LocalizerConfig
 from pixloc_core.localizer.prior import Prior
@@ -248,7 +249,9 @@ def test_learned_damping_of_the_features_is_where_the_optimizer_starts(
 class CredulousExtractor(GradientExtractor):
     """The same features, said to agree wherever they are."""
 
-    agreement = Agreement(inlier_residual=2.0, min_score=0.0, min_search_score=0.0)
+    preferences = Preferences(
+        Agreement(inlier_residual=2.0, min_score=0.0, min_search_score=0.0), 8
+    )
 
 
 @pytest.mark.parametrize("asked", [False, True])
@@ -264,3 +267,34 @@ def test_features_say_when_a_pose_is_believed_unless_the_settings_do(
     credulous = localizer.localize(noise, world.camera, prior)
     assert credulous.localized is not asked
     assert not Localizer.open(map_path).localize(noise, world.camera, prior).localized
+
+
+class FarSightedExtractor(GradientExtractor):
+    """The same features, said to bear no try of a single pose."""
+
+    preferences = Preferences(PREFERENCES.agreement, near_stride=0)
+
+
+@pytest.mark.parametrize(
+    ("near_stride", "tried_alone"), [(-1, False), (0, False), (4, True), (1000, True)]
+)
+def test_a_single_pose_is_tried_alone_up_to_the_stride_of_features_or_settings(
+    map_path: Path, world: ToyWorld, image: np.ndarray, near_stride: int, tried_alone: bool
+) -> None:
+    # What many hypotheses find is never believed: only the try of the prior alone can answer.
+    limits = VerificationConfig(min_search_score=1.0)
+    config = LocalizerConfig(near_stride=near_stride, verification=limits)
+    localizer = Localizer.open(map_path, config, FarSightedExtractor())
+    result = localizer.localize(image, world.camera, Prior.from_pose(TRUE_POSE.retract(NEAR)))
+    assert result.localized is tried_alone
+
+
+def test_what_the_settings_leave_open_is_as_the_features_have_it() -> None:
+    filled = LocalizerConfig().for_features(PREFERENCES)
+    assert filled.near_stride == PREFERENCES.near_stride
+    assert filled.verification.min_score == PREFERENCES.agreement.min_score
+    given = LocalizerConfig(near_stride=0, verification=VerificationConfig(min_score=0.0))
+    filled = given.for_features(PREFERENCES)
+    assert filled.near_stride == 0
+    assert filled.verification.min_score == 0.0
+    assert filled.verification.inlier_residual == PREFERENCES.agreement.inlier_residual
