@@ -4,12 +4,14 @@
 #   PIP_FLAGS='...'        extra options for pip, e.g. an index with CPU builds of PyTorch
 #   PYTEST_FLAGS='-k pose' extra options for pytest
 #   STREAM=evening         the other stream of the demo
+#   FEATURES=gradients     training-free features in the demo; without it, the shipped network
 
 PYTHON       ?= $(firstword $(shell command -v python3.11 python3) python3)
 VENV         ?= .venv
 PIP_FLAGS    ?=
 PYTEST_FLAGS ?=
 STREAM       ?= day
+FEATURES     ?= network
 
 BIN    := $(VENV)/bin
 STAMPS := $(VENV)/stamps
@@ -29,7 +31,7 @@ test: venv
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 demo: venv
-	$(BIN)/python -m pixloc_ros.demo --stream $(STREAM)
+	$(BIN)/python -m pixloc_ros.demo --stream $(STREAM) extractor.kind=$(FEATURES)
 
 lint: venv
 	$(BIN)/ruff check

@@ -16,7 +16,7 @@ from pixloc_core.geometry import Pose
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 STREAMS = ("day", "evening")
-# The stream that the training-free features must pass; the other is reported as it is.
+# The stream that must pass; the other, in a light that the map's images do not have, is reported.
 JUDGED_STREAM = "day"
 SAMPLE_RATE = 1.0
 

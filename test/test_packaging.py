@@ -87,6 +87,17 @@ def test_pip_only_messages_are_hidden_from_colcon():
         assert (package / "COLCON_IGNORE").is_file()
 
 
+def test_pip_installs_every_file_of_the_packages_that_is_no_python():
+    installed = set()
+    for package, patterns in metadata()["options.package_data"].items():
+        folder = REPOSITORY / package.replace(".", "/")
+        installed |= {path for pattern in patterns.split() for path in folder.glob(pattern)}
+    for package in ("pixloc_core", "pixloc_ros"):
+        files = {path for path in (REPOSITORY / package).rglob("*.*") if path.is_file()}
+        assert {path for path in files if path.suffix not in (".py", ".pyc")} <= installed
+    assert {path.name for path in installed} >= {"py.typed", "light.safetensors"}
+
+
 def test_make_offers_what_the_readme_promises():
     targets = re.findall(r"^(\w+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
     assert {"venv", "test", "demo", "lint", "bench", "clean"} <= set(targets)

@@ -25,7 +25,9 @@ def add_parser(subparsers: "Subparsers") -> None:
     build.add_argument("--images", type=Path, required=True, help="folder of the map images")
     build.add_argument("--out", type=Path, required=True, help="feature map to write (.h5)")
     build.add_argument(
-        "--weights", help="weights of a network; without it, training-free features"
+        "--weights",
+        help="weights file of a network, or the name of shipped weights (default: light); for "
+        "training-free features give extractor.kind=gradients",
     )
     build.add_argument("--device", help="torch device: cpu (default), cuda, cuda:1")
     build.add_argument("--conf", type=Path, help="YAML file of settings")
@@ -80,10 +82,13 @@ def _build(args: argparse.Namespace) -> "FeatureMap":
 
 def _flags(args: argparse.Namespace) -> list[str]:
     """The settings that have a flag of their own."""
+    from pixloc_core.features.shipped_weights import SHIPPED
+
     flags = []
     if args.weights is not None:
         # The map remembers where its weights are, for whoever opens it from elsewhere.
-        weights = str(Path(args.weights).absolute())
+        shipped = args.weights in SHIPPED
+        weights = args.weights if shipped else str(Path(args.weights).absolute())
         flags += [
             "extractor.kind=network",
             f"extractor.network.weights={json.dumps(weights)}",
@@ -119,6 +124,7 @@ def describe(feature_map: "FeatureMap") -> dict[str, Any]:
         "origin": sparse.origin.tolist(),
         "images_in_connected_parts": sorted(parts.tolist(), reverse=True),
         "features": feature_map.extractor_config.get("kind", "unknown"),
+        "weights": feature_map.extractor_config.get("network", {}).get("weights", "none"),
         "channels_fine_to_coarse": list(feature_map.channels),
         "global_descriptor_length": 0 if vectors is None else int(vectors.shape[1]),
         "extractor_fingerprint": feature_map.extractor_fingerprint,

@@ -5,9 +5,14 @@ from pathlib import Path
 import h5py
 import pytest
 import torch
+from toy_world import ToyWorld
 
 from pixloc_core.errors import CheckpointError, ConfigError, MapError, PixlocError
+from pixloc_core.features.extractor import create_extractor
+from pixloc_core.features.reference import build_feature_map
+from pixloc_core.features.shipped_weights import SHIPPED
 from pixloc_core.localizer.localizer import LocalizerConfig
+from pixloc_core.map.colmap_format import from_colmap
 from pixloc_ros.node_config import NodeConfig
 from pixloc_ros.opening import open_localizer
 
@@ -59,10 +64,30 @@ def test_map_made_with_other_weights_is_refused(map_path, tmp_path):
     assert "0123456789ab" in refused(MapError, map=str(path))
 
 
-def test_weights_that_do_not_exist_are_named(map_path):
-    assert "none.safetensors" in refused(
-        CheckpointError, map=str(map_path), weights="none.safetensors"
-    )
+def test_weights_that_do_not_exist_are_named_with_those_that_ship(map_path):
+    told = refused(CheckpointError, map=str(map_path), weights="none.safetensors")
+    assert "none.safetensors" in told
+    assert "light (default)" in told
+
+
+@pytest.fixture(scope="module")
+def learned_map_path(world: ToyWorld, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A map with the default features."""
+    folder = tmp_path_factory.mktemp("learned")
+    sfm, images = world.write(folder)
+    build_feature_map(from_colmap(sfm), images, create_extractor({}), folder / "map.h5")
+    return folder / "map.h5"
+
+
+@pytest.mark.parametrize("weights", ["", "light", str(SHIPPED["light"])])
+def test_map_of_the_default_features_opens_with_the_shipped_weights(learned_map_path, weights):
+    config = NodeConfig(map=str(learned_map_path), weights=weights)
+    localizer = open_localizer(config, LocalizerConfig())
+    assert localizer.feature_map.extractor_fingerprint == create_extractor({}).fingerprint
+
+
+def test_training_free_map_is_refused_with_weights_of_a_network(map_path):
+    assert "build it again" in refused(MapError, map=str(map_path), weights="light")
 
 
 def test_checkpoint_with_pickled_code_is_refused(map_path, tmp_path):

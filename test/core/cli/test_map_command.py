@@ -37,7 +37,8 @@ def test_building_describes_the_map_and_shows_progress(
     described = json.loads(out)
     assert described["images"] == 4
     assert described["cameras"] == 1
-    assert described["features"] == "gradients"
+    assert described["features"] == "network"
+    assert described["weights"] == "light"
     assert described["images_in_connected_parts"] == [4]
     assert described["median_reprojection_px"] < 0.5
 
@@ -63,7 +64,7 @@ def test_info_says_the_same_as_text_and_as_json(
         (["extractor.nonsense=1"], "nonsense"),
         (["nonsense"], "nonsense"),
         (["--device", "abacus"], "ExtractorConfig.device is 'abacus'"),
-        (["--weights", "nowhere.safetensors"], "nowhere.safetensors"),
+        (["--weights", "nowhere.safetensors"], "that ship with the package: light (default)"),
         (["--conf", "nowhere.yaml"], "nowhere.yaml"),
     ],
 )
@@ -121,3 +122,14 @@ def test_a_map_remembers_the_place_of_its_weights_from_everywhere(
     monkeypatch.chdir(tmp_path)
     flags = _flags(argparse.Namespace(weights="runs/w.safetensors", device=None))
     assert flags[1] == f'extractor.network.weights="{tmp_path}/runs/w.safetensors"'
+    shipped = _flags(argparse.Namespace(weights="light", device=None))
+    assert shipped[1] == 'extractor.network.weights="light"'
+
+
+def test_training_free_features_need_no_weights(
+    room: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert build(room, tmp_path / "map.h5", "--json", "extractor.kind=gradients") == 0
+    described = json.loads(capsys.readouterr().out)
+    assert (described["features"], described["weights"]) == ("gradients", "none")
