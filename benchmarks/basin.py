@@ -1,161 +1,137 @@
 """From how far does a pose find home? Many random starts of every query of real image sets.
 
-    python -m benchmarks.basin [--sets sacre_coeur10 ...] [--distances 20 60 150 300] [a.b=c ...]
+    python -m benchmarks.basin [--sets sacre_coeur10 ...] [--write] [a.b=c ...]
+    python -m benchmarks.basin --plot [NAME ...]
 
 Each query is started from random poses whose median displacement is one of the distances, in
 pixels at an image width of 1024; a start is a success if it ends with a median displacement under
 3 px. One hypothesis is followed through all levels and nothing is refused: what counts is where
 the alignment ends, not what a search around the start would find, nor whether it is believed. The
-starts are the same for all features. `--tag NAME` names the rows in the section of results.md that
-`--write` adds them to.
+starts are the same for all features.
+
+`--write` puts the rows of a set into basin.json as soon as it is done, beside those of other
+features (`--tag`) and sets, and the table into results.md; so sets can be run one by one. `--plot`
+runs nothing: it draws docs/images/basin.png from what basin.json has. On one core a set takes two
+minutes and all six a quarter of an hour; maps are built once, in another two minutes.
 """
 
 import argparse
-import json
-import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from zlib import crc32
 
-import torch
 from tqdm import tqdm
 
-from benchmarks.image_set import ImageSet, find_sets
-from benchmarks.results_file import write_section
+from benchmarks.basin_plot import draw
+from benchmarks.random_starts import ONE_HYPOTHESIS, Protocol, measure
+from benchmarks.results_file import (
+    Record,
+    merge_records,
+    read_records,
+    sort_records,
+    write_records,
+    write_section,
+)
+from benchmarks.set_benchmark import (
+    LEARNED,
+    REPOSITORY,
+    RESULTS,
+    TRAINING_FREE,
+    add_set_arguments,
+    features_name,
+    find_chosen,
+    list_commands,
+    made_with,
+)
 from pixloc_core.config import load
 from pixloc_core.errors import PixlocError
-from pixloc_core.evaluation.assembly import RunConfig, open_or_build_map
-from pixloc_core.evaluation.pose_error import median_displacement_px
+from pixloc_core.evaluation.assembly import RunConfig
 from pixloc_core.evaluation.report import markdown_table, number, percent
 from pixloc_core.features.extractor import create_extractor
-from pixloc_core.features.preprocessing import load_image
-from pixloc_core.geometry import Camera, Pose
-from pixloc_core.localizer.localizer import Localizer
-from pixloc_core.localizer.prior import Prior
-from pixloc_core.shapes import Float, Tensor
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-SUCCESS_PX = 3.0
-_BISECTION_STEPS = 30
-SINGLE = (
-    "localizer.near_stride=0",
-    "localizer.fan.steps=1",
-    "localizer.verification.min_score=0",
-    "localizer.verification.min_search_score=0",
-    "localizer.verification.min_points=6",
-)
-HEADER = ("features", "set", "start px", "starts", "success", "median px of successes")
+RECORDS = REPOSITORY / "benchmarks/basin.json"
+PICTURE = REPOSITORY / "docs/images/basin.png"
+KEY = ("features", "set", "start_px")
 
 
 def main() -> int:
     """Run; exit code 2 for unusable input."""
-    args = _arguments()
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    add_set_arguments(parser, "basin")
+    default = Protocol()
+    parser.add_argument("--distances", nargs="+", type=int, default=list(default.distances))
+    parser.add_argument(
+        "--starts", type=int, default=default.starts, help="per query and distance"
+    )
+    parser.add_argument(
+        "--limit", type=int, default=default.limit, help="most queries of each set"
+    )
+    parser.add_argument(
+        "--plot", nargs="*", metavar="NAME", help="only draw the rows of these features"
+    )
+    args = parser.parse_args()
     try:
-        config = load(RunConfig, args.conf, [*SINGLE, *args.settings])
-        rows = [
-            row for name in args.sets for row in _run_set(find_sets(args.data)[name], config, args)
-        ]
+        if args.plot is None:
+            _run(parser, args)
+        else:
+            draw(read_records(RECORDS), args.plot or [LEARNED, TRAINING_FREE], PICTURE)
+            print(f"picture: {PICTURE}")
     except PixlocError as error:
         print(f"basin: {error}", file=sys.stderr)
         return 2
-    print(markdown_table(HEADER, rows))
-    if args.write:
-        _write(args, rows)
     return 0
 
 
-def _arguments() -> argparse.Namespace:
-    shared = Path(os.environ.get("PIXLOC_SHARED", REPOSITORY.parent / "shared"))
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--data", type=Path, default=shared / "data", help="folder of the sets")
-    parser.add_argument("--sets", nargs="+", metavar="SET", default=["sacre_coeur10"])
-    parser.add_argument("--distances", nargs="+", type=int, default=[20, 60, 150, 300])
-    parser.add_argument("--starts", type=int, default=12, help="per query and distance")
-    parser.add_argument("--limit", type=int, default=6, help="most queries of each set")
-    parser.add_argument("--conf", type=Path, help="YAML file of settings")
-    parser.add_argument("--work", type=Path, default=REPOSITORY / "out/basin")
-    parser.add_argument("--tag", default="training-free", help="name of these features")
-    parser.add_argument("--write", action="store_true", help="add the rows to results.md")
-    parser.add_argument("settings", nargs="*", metavar="a.b=c", help="single settings")
-    args = parser.parse_args()
-    unknown = set(args.sets) - find_sets(args.data).keys()
-    if unknown:
-        parser.error(f"no set {sorted(unknown)} in {args.data}")
-    return args
+def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    config = load(RunConfig, args.conf, [*ONE_HYPOTHESIS, *args.settings])
+    protocol = Protocol(tuple(args.distances), args.starts, args.limit)
+    made = made_with("basin", args, create_extractor(config.extractor))
+    made["protocol"] = f"{protocol.limit} queries, {protocol.starts} starts"
+    head = {"features": args.tag or features_name(config.extractor)}
+    rows: list[Record] = []
+    for image_set in find_chosen(parser, args):
+        head["set"] = image_set.name
+        new = [
+            head | ends.as_record() | {"made_with": made}
+            for ends in measure(image_set, config, protocol, args.work)
+        ]
+        rows += new
+        tqdm.write(_table(new).split("\n", 2)[2])
+        if args.write:
+            _write(new, RECORDS, RESULTS)
+    print(f"\n{_table(rows)}")
 
 
-def _run_set(
-    image_set: ImageSet, config: RunConfig, args: argparse.Namespace
-) -> Iterator[tuple[str, ...]]:
-    extractor = create_extractor(config.extractor)
-    args.work.mkdir(parents=True, exist_ok=True)
-    cache = args.work / f"{image_set.folder.name}_{extractor.fingerprint[:12]}.h5"
-    feature_map = open_or_build_map(
-        cache, image_set.sfm, image_set.images, extractor, lambda done, total: None
-    )
-    localizer = Localizer(feature_map, extractor, config.localizer)
-    names = sorted(image_set.truth)
-    names = names[:: max(1, -(-len(names) // args.limit))]
-    for distance in args.distances:
-        ends = []
-        for name in tqdm(names, desc=f"{image_set.name} {distance} px", disable=None):
-            ends += _ends(image_set, localizer, name, distance, args.starts)
-        good = sorted(end for end in ends if end < SUCCESS_PX)
-        median = number(good[len(good) // 2] if good else None, 3)
-        share = percent(len(good) / len(ends))
-        yield (args.tag, image_set.name, str(distance), str(len(ends)), share, median)
+def _write(rows: list[Record], records: Path, results: Path) -> None:
+    """Add rows to those kept, and write the section anew."""
+    kept = sort_records(merge_records(read_records(records), rows, KEY), ("set", "features"))
+    write_records(records, kept)
+    text = f"""## Basin of convergence
+
+Success: share of random starts that end within 3 px (at a width of 1024 px) of the true pose, one
+hypothesis each, nothing refused. Median px: of the successes. Starts and queries are the same for
+all features. Drawn in [basin.png](../docs/images/basin.png).
+
+{_table(kept)}
+
+{list_commands(kept)}
+"""
+    write_section(results, "basin", text)
 
 
-def _ends(
-    image_set: ImageSet, localizer: Localizer, name: str, distance: float, count: int
-) -> list[float]:
-    """Displacement at the end of each start of a query; infinite without a pose."""
-    points = image_set.visible_points(localizer.sparse, name)
-    camera, truth = image_set.cameras[name].double(), image_set.truth[name]
-    image = load_image(image_set.images / name)
-    ends = []
-    for start in _starts(points, camera, truth, distance, count, seed=crc32(name.encode())):
-        found = localizer.localize(image, camera, Prior.from_pose(start)).cam_from_map
-        end = float("inf")
-        if found is not None:
-            end = median_displacement_px(points, camera, found, truth)
-        ends.append(end)
-    return ends
-
-
-def _starts(
-    points: Float[Tensor, "n 3"],
-    camera: Camera,
-    truth: Pose,
-    distance: float,
-    count: int,
-    *,
-    seed: int,
-) -> Iterator[Pose]:
-    """Poses in random directions (depths, radians) from the truth, at that displacement."""
-    generator = torch.Generator().manual_seed(seed)
-    depth = float((truth * points)[:, 2].median())
-    for _ in range(count):
-        xi = torch.randn(6, generator=generator, dtype=torch.float64)
-        xi = xi / xi.norm() * torch.tensor([depth] * 3 + [1.0] * 3, dtype=torch.float64)
-        low, high = 0.0, 1.5
-        for _ in range(_BISECTION_STEPS):
-            middle = (low + high) / 2
-            moved = median_displacement_px(points, camera, truth.retract(middle * xi), truth)
-            low, high = (low, middle) if moved > distance else (middle, high)
-        yield truth.retract(low * xi)
-
-
-def _write(args: argparse.Namespace, rows: list[tuple[str, ...]]) -> None:
-    """Replace the rows of these features and sets in the table, and keep the others."""
-    path = REPOSITORY / "benchmarks/basin.json"
-    kept = [tuple(row) for row in json.loads(path.read_text())] if path.exists() else []
-    kept = [row for row in kept if (row[0], row[1]) not in {(new[0], new[1]) for new in rows}]
-    path.write_text(json.dumps([*kept, *rows], indent=1) + "\n")
-    text = "## Basin of convergence\n\n`python -m benchmarks.basin --tag NAME --write ...`\n\n"
-    text += markdown_table(HEADER, [*kept, *rows])
-    write_section(REPOSITORY / "benchmarks/results.md", "basin", text)
+def _table(rows: list[Record]) -> str:
+    header = ("set", "features", "start px", "starts", "success", "median px")
+    body = [
+        (
+            row["set"],
+            row["features"],
+            str(row["start_px"]),
+            str(row["starts"]),
+            percent(row["success"]),
+            number(row["median_px"], 3),
+        )
+        for row in rows
+    ]
+    return markdown_table(header, body)
 
 
 if __name__ == "__main__":

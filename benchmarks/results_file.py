@@ -1,7 +1,12 @@
-"""The file of results: each benchmark keeps a section of its own in it."""
+"""The file of results, where each benchmark keeps a section, and the rows of its tables."""
 
+import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+Record = dict[str, Any]
 _TITLE = "# Results of the benchmarks\n\nEach section is written by the command it names.\n"
 
 
@@ -24,3 +29,51 @@ def write_section(path: Path, name: str, text: str) -> None:
         content = f"{content.rstrip()}\n\n{section}\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content)
+
+
+def read_records(path: Path) -> list[Record]:
+    """The rows kept in a JSON file; none if it is not there."""
+    return list(json.loads(path.read_text())) if path.exists() else []
+
+
+def write_records(path: Path, records: Sequence[Record]) -> None:
+    """Write rows, one a line, which diffs well, to six digits; what is not finite becomes null."""
+    lines = [json.dumps({key: _plain(value) for key, value in r.items()}) for r in records]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("[\n" + ",\n".join(lines) + "\n]\n")
+
+
+def merge_records(
+    old: Sequence[Record], new: Sequence[Record], key: Sequence[str]
+) -> list[Record]:
+    """Old rows and new ones; a new row takes the place of the old one with the same key.
+
+    Old rows of the same `features` that were `made_with` something else, other weights or
+    settings, are dropped: all rows of one name come from one thing.
+
+    Args:
+        old: Rows kept so far.
+        new: Rows to add.
+        key: Entries that tell rows apart.
+    """
+    made = {row["features"]: row["made_with"] for row in new}
+    names = {tuple(row[entry] for entry in key) for row in new}
+    kept = [
+        row
+        for row in old
+        if made.get(row["features"], row["made_with"]) == row["made_with"]
+        and tuple(row[entry] for entry in key) not in names
+    ]
+    return [*kept, *new]
+
+
+def sort_records(records: Sequence[Record], order: Sequence[str]) -> list[Record]:
+    """Rows in the order of some entries, each by its first appearance among these rows."""
+    seen = {entry: list(dict.fromkeys(row[entry] for row in records)) for entry in order}
+    return sorted(records, key=lambda row: [seen[entry].index(row[entry]) for entry in order])
+
+
+def _plain(value: Any) -> Any:
+    if not isinstance(value, float):
+        return value
+    return float(f"{value:.6g}") if math.isfinite(value) else None
