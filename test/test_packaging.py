@@ -98,6 +98,15 @@ def test_pip_installs_every_file_of_the_packages_that_is_no_python():
     assert {path.name for path in installed} >= {"py.typed", "light.safetensors"}
 
 
+def test_licence_and_attribution_go_along_with_the_weights():
+    names = metadata()["metadata"]["license_files"].split()
+    assert names == ["LICENSE", "NOTICE"]
+    colcon = (REPOSITORY / "CMakeLists.txt").read_text()
+    for name in names:
+        assert (REPOSITORY / name).is_file()
+        assert re.search(rf"install\(FILES[^)]*\b{name}\b", colcon)
+
+
 def test_make_offers_what_the_readme_promises():
     targets = re.findall(r"^(\w+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
     assert {"venv", "test", "demo", "lint", "bench", "clean"} <= set(targets)
