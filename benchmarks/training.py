@@ -55,7 +55,7 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--conf", type=Path, default=REPOSITORY / "config/train/light.yaml")
+    parser.add_argument("--conf", type=Path, default=REPOSITORY / "config/train/quick.yaml")
     parser.add_argument("--steps", type=int, default=10, help="steps timed (default %(default)s)")
     parser.add_argument("--write", action="store_true", help="write the section of results.md")
     parser.add_argument("settings", nargs="*", metavar="a.b=c", help="single settings")

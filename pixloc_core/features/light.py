@@ -16,7 +16,7 @@ from itertools import pairwise
 
 import torch
 from torch import nn
-from torch.nn.functional import avg_pool2d, interpolate, pad
+from torch.nn.functional import interpolate, pad
 
 from pixloc_core.config import check, setting
 from pixloc_core.errors import ConfigError
@@ -51,7 +51,7 @@ class LightConfig:
         ge=1,
     )
     output_scales: tuple[int, ...] = setting(
-        (1, 3, 5), doc="Strides of the outputs, as powers of two, fine to coarse.", ge=0, le=8
+        (1, 2, 4), doc="Strides of the outputs, as powers of two, fine to coarse.", ge=0, le=8
     )
     output_dim: tuple[int, ...] = setting(
         (32, 32, 32), doc="Channels of the features of each output.", ge=1
@@ -193,10 +193,21 @@ def _local_contrast(colours: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b k h w
 
 def _box_mean(image: Float[Tensor, "b k h w"], side: int) -> Float[Tensor, "b k h w"]:
     """Mean over squares, along one axis after the other; at the border, over what is there."""
-    half = side // 2
-    for kernel, padding in (((1, side), (0, half)), ((side, 1), (half, 0))):
-        image = avg_pool2d(image, kernel, stride=1, padding=padding, count_include_pad=False)
+    for axis in (-1, -2):
+        image = _line_mean(image, side // 2, axis)
     return image
+
+
+def _line_mean(image: Tensor, half: int, axis: int) -> Tensor:
+    """Mean over up to `2 half + 1` pixels of a line: a difference of running sums."""
+    length = image.shape[axis]
+    # The sums begin before the first pixel, and are as good as the pixels: about zero in mean.
+    sums = pad(image.cumsum(axis), (1, 0) if axis == -1 else (0, 0, 1, 0))
+    place = torch.arange(length, device=image.device)
+    first, behind = (place - half).clamp(min=0), (place + half + 1).clamp(max=length)
+    total = sums.index_select(axis, behind) - sums.index_select(axis, first)
+    count = (behind - first).to(image.dtype)
+    return total / (count if axis == -1 else count[:, None])
 
 
 def _pad_to_multiple(image: Float[Tensor, "b k h w"], side: int) -> Float[Tensor, "b k h2 w2"]:

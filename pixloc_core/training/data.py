@@ -18,6 +18,7 @@ from pixloc_core.training.synthetic.synthetic_config import SyntheticConfig
 
 if TYPE_CHECKING:
     from pixloc_core.training.collections.image_collection import ImageCollection
+    from pixloc_core.training.collections.source import CollectionSource
 
 # Validation takes its pairs from indices that training never reaches.
 _FIRST_VALIDATION_INDEX = 1 << 40
@@ -47,6 +48,12 @@ class DataConfig:
         ge=0.0,
         le=1.0,
     )
+    photo_share: float = setting(
+        0.0,
+        doc="Share of pairs that show a photo of data.synthetic.photos as a wall.",
+        ge=0.0,
+        le=1.0,
+    )
     sampling: PairSamplingConfig = section(  # noqa: RUF009 (a field)
         PairSamplingConfig, doc="Which pairs of real images, and how they are cut."
     )
@@ -59,6 +66,11 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         check(self)
+        if self.synthetic_share + self.photo_share > 1:
+            raise ConfigError(
+                f"DataConfig.synthetic_share and photo_share are {self.synthetic_share:g} and "
+                f"{self.photo_share:g}, expected a sum of at most 1"
+            )
 
 
 def create_source(
@@ -76,12 +88,36 @@ def create_source(
         ConfigError: If a folder is not given, or fisheye images are mixed with synthetic ones.
         PixlocError: If it cannot be used.
     """
-    if config.kind == "synthetic":
-        return _create_synthetic(config, seed, device)
     from pixloc_core.training.collections.mixed import MixedSource
+
+    if config.kind == "synthetic":
+        sources: list[PairSource] = [_create_synthetic(config, seed, device)]
+        shares = [1 - config.photo_share]
+    else:
+        real = _create_real(config, split, seed)
+        # Validation asks how good the features are on the real images.
+        if split == "validation":
+            return real
+        sources, shares = [real], [1 - config.synthetic_share - config.photo_share]
+        if config.synthetic_share > 0:
+            sources.append(_create_synthetic(config, seed, "cpu"))
+            shares.append(config.synthetic_share)
+        if real.is_fisheye and len(sources) + (config.photo_share > 0) > 1:
+            raise ConfigError(
+                f"data.synthetic_share is {config.synthetic_share:g} and data.photo_share "
+                f"{config.photo_share:g}, expected 0 for the fisheye cameras of "
+                f"{real.description}: synthetic views have other lenses"
+            )
+    if config.photo_share > 0:
+        sources.append(_create_walls(config, seed))
+        shares.append(config.photo_share)
+    return sources[0] if len(sources) == 1 else MixedSource(sources, shares, seed=seed)
+
+
+def _create_real(config: DataConfig, split: Split, seed: int) -> "CollectionSource":
     from pixloc_core.training.collections.source import CollectionSource
 
-    real = CollectionSource(
+    return CollectionSource(
         _open_collections(config),
         config.sampling,
         config.photometric,
@@ -90,16 +126,6 @@ def create_source(
         split=split,
         seed=seed,
     )
-    # Validation asks how good the features are on the real images.
-    if config.synthetic_share == 0 or split == "validation":
-        return real
-    if real.is_fisheye:
-        raise ConfigError(
-            f"data.synthetic_share is {config.synthetic_share:g}, expected 0 for the fisheye "
-            f"cameras of {real.description}: synthetic views have other lenses"
-        )
-    sources = (real, _create_synthetic(config, seed, "cpu"))
-    return MixedSource(sources, (1 - config.synthetic_share, config.synthetic_share), seed=seed)
 
 
 def _create_synthetic(config: DataConfig, seed: int, device: torch.device | str) -> PairSource:
@@ -112,6 +138,23 @@ def _create_synthetic(config: DataConfig, seed: int, device: torch.device | str)
         photometric=config.photometric,
         seed=seed,
         device=device,
+    )
+
+
+def _create_walls(config: DataConfig, seed: int) -> PairSource:
+    from pixloc_core.training.synthetic.photo_walls import PhotoWallSource
+
+    if not config.synthetic.photos:
+        raise ConfigError(
+            "data.synthetic.photos is empty, expected a folder of photos for data.photo_share="
+            f"{config.photo_share:g}"
+        )
+    return PhotoWallSource(
+        config.synthetic,
+        size=config.size,
+        num_points=config.num_points,
+        photometric=config.photometric,
+        seed=seed,
     )
 
 

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch.nn.functional import normalize
 
 from pixloc_core.config import check, setting
 from pixloc_core.features.pyramid import FeatureLevel, FeaturePyramid
@@ -24,6 +23,7 @@ from pixloc_core.geometry import Pose, inside, sample, sample_with_gradient
 from pixloc_core.shapes import Bool, Float, Int, Tensor
 from pixloc_core.training.losses import masked_mean
 from pixloc_core.training.pairs import PairBatch
+from pixloc_core.training.unit_length import unit_length
 
 _DIRECTIONS = 2
 # Points whose distances to all pixels are held in memory at once.
@@ -67,6 +67,11 @@ class GnNetConfig:
         0,
         doc="Use at most so many points, evenly taken; 0: all. The search for negatives costs "
         "most of the time.",
+        ge=0,
+    )
+    max_places: int = setting(
+        0,
+        doc="Search negatives among about so many places of a map, evenly taken; 0: all.",
         ge=0,
     )
     only_seen: bool = setting(
@@ -236,7 +241,7 @@ def level_losses(
 def _place(level: FeatureLevel, points_cam: Float[Tensor, "b n 3"], config: GnNetConfig) -> _Side:
     points_px, visible = level.camera.world2image(points_cam)
     usable = visible & inside(points_px, level.size, config.pad)
-    return _Side(normalize(level.features, dim=-1), points_px, usable)
+    return _Side(unit_length(level.features), points_px, usable)
 
 
 def _contrast(
@@ -268,11 +273,14 @@ def _find_negatives(
     there is none at all.
     """
     height, width = other.features.shape[1:3]
-    count, reach = min(config.num_negatives, height * width), config.window * max(height, width)
-    table = other.features.flatten(1, 2)
+    reach = config.window * max(height, width)
+    every = math.ceil(math.sqrt(height * width / (config.max_places or height * width)))
+    table = other.features[:, ::every, ::every].flatten(1, 2)
     lengths = table.square().sum(-1)
-    columns = torch.arange(width, device=table.device)
-    rows = torch.arange(height, device=table.device)
+    columns = torch.arange(0, width, every, device=table.device)
+    rows = torch.arange(0, height, every, device=table.device)
+    places = (rows[:, None] * width + columns).flatten()
+    count = min(config.num_negatives, len(places))
     found, exists = [], []
     for start in range(0, descriptors.shape[1], _CHUNK):
         some = slice(start, start + _CHUNK)
@@ -280,11 +288,11 @@ def _find_negatives(
         near = ((rows - y).abs() < reach)[..., None] & ((columns - x).abs() < reach)[..., None, :]
         near = near.flatten(2)
         # The length of the descriptor itself adds the same to all distances.
-        order = lengths[:, None] - 2 * descriptors[:, some] @ table.mT
-        best = order.masked_fill(near, math.inf).topk(count, dim=-1, largest=False).indices
-        available = (height * width - near.sum(-1)).clamp(max=count)
+        order = torch.baddbmm(lengths[:, None], descriptors[:, some], table.mT, alpha=-2)
+        best = order.masked_fill_(near, math.inf).topk(count, dim=-1, largest=False).indices
+        available = (len(places) - near.sum(-1)).clamp(max=count)
         chosen = draw[:, some] * available // config.num_negatives
-        found.append(best.take_along_dim(chosen[..., None], -1)[..., 0])
+        found.append(places[best.take_along_dim(chosen[..., None], -1)[..., 0]])
         exists.append(available > 0)
     return torch.cat(found, 1), torch.cat(exists, 1)
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.nn.functional import normalize
 
 from pixloc_core.alignment.aligner_config import AlignerConfig, at_level
 from pixloc_core.alignment.coarse_to_fine import AlignmentResult, align
@@ -22,6 +21,7 @@ from pixloc_core.geometry import Pose, inside, sample
 from pixloc_core.optim.damping import Damping, LearnedDamping
 from pixloc_core.shapes import Float, Tensor
 from pixloc_core.training.pairs import PairBatch, View
+from pixloc_core.training.unit_length import unit_length
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class TwoViewModel(nn.Module):
             usable = visible & inside(points_px, level.size, pad) & batch.is_point
             seen = sample(level.features, points_px)
             confidence = sample(level.confidence[..., None], points_px)[..., 0]
-            descriptors.append(normalize(seen, dim=-1))
+            descriptors.append(unit_length(seen))
             confidences.append(torch.where(usable, confidence, 0.0))
         place = torch.arange(batch.points_ref.shape[1], device=batch.points_ref.device)
         return PointFeatures(
@@ -135,6 +135,4 @@ class TwoViewModel(nn.Module):
 
 
 def _unit_length(level: FeatureLevel) -> FeatureLevel:
-    return FeatureLevel(
-        normalize(level.features, dim=-1), level.confidence, level.camera, level.stride
-    )
+    return FeatureLevel(unit_length(level.features), level.confidence, level.camera, level.stride)

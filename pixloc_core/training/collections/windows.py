@@ -132,11 +132,11 @@ class WindowCutter:
         if float(covered[best]) < _LEAST_COVERED:
             return None
         view = views[best]
-        source_px, _ = _source_pixels(_pixel_grid(self._size, 1), view, camera, view_from_cam)
+        source_px, _ = _source_pixels(pixel_grid(self._size, 1), view, camera, view_from_cam)
         width, height = self._size
         # Not the scale drawn at first: views that see closer need more of the image's detail.
         scale = float(view.f.mean() / camera.f.mean())
-        window = _sample(image, source_px.reshape(height, width, 2).numpy(), scale)
+        window = resample(image, source_px.reshape(height, width, 2).numpy(), scale)
         return Window(window, view, view_from_cam)
 
     def _place(self, camera: Camera, factor: float, anchor: Tensor, places: Tensor) -> Camera:
@@ -160,11 +160,11 @@ class WindowCutter:
     def _coverage(self, views: Camera, camera: Camera, view_from_cam: Pose) -> Float[Tensor, " n"]:
         """Share of each window that shows the image, from a coarse grid."""
         step = math.ceil(max(self._size) / 16)
-        _, inside = _source_pixels(_pixel_grid(self._size, step), views, camera, view_from_cam)
+        _, inside = _source_pixels(pixel_grid(self._size, step), views, camera, view_from_cam)
         return inside.double().mean(-1)
 
 
-def _sample(image: Image, source_px: NDArray[np.float32], factor: float) -> Image:
+def resample(image: Image, source_px: NDArray[np.float32], factor: float) -> Image:
     """The image at some of its pixels (h, w, 2), averaged first where it is shrunk by a factor.
 
     Beyond its border it is mirrored.
@@ -208,7 +208,8 @@ def _source_pixels(
     return source_px, inside & found
 
 
-def _pixel_grid(size: tuple[int, int], step: int) -> Float[Tensor, "n 2"]:
+def pixel_grid(size: tuple[int, int], step: int) -> Float[Tensor, "n 2"]:
+    """Every so many pixels (x, y) of an image of a width and height, row by row, float64."""
     columns, rows = (torch.arange(0, side, step, dtype=torch.float64) for side in size)
     y, x = torch.meshgrid(rows, columns, indexing="ij")
     return torch.stack((x, y), -1).reshape(-1, 2)

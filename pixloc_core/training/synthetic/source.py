@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -19,7 +20,12 @@ from pixloc_core.training.synthetic.points import PointPicker
 from pixloc_core.training.synthetic.procedural_textures import make_textures
 from pixloc_core.training.synthetic.renderer import Renderer, stack_objects
 from pixloc_core.training.synthetic.synthetic_config import SyntheticConfig
-from pixloc_core.training.synthetic.texture_atlas import Texture, TextureAtlas, read_photos
+from pixloc_core.training.synthetic.texture_atlas import (
+    Texture,
+    TextureAtlas,
+    opaque_texture,
+    read_photos,
+)
 from pixloc_core.training.synthetic.view_drawing import REDRAWS, DrawnViews, ViewDrawer
 
 __all__ = ["DrawnPair", "SyntheticConfig", "SyntheticSource"]
@@ -87,7 +93,8 @@ class SyntheticSource:
         kinds = make_textures(rng, config.num_procedural, config.texture_size)
         kinds["photo"] = []
         if config.photos:
-            kinds["photo"] = read_photos(config.photos, config.texture_size, config.max_photos)
+            prepare = partial(opaque_texture, size=config.texture_size)
+            kinds["photo"] = read_photos(config.photos, config.max_photos, prepare)
         self._layers: dict[str, list[int]] = {}
         textures: list[Texture] = []
         for kind, made in kinds.items():

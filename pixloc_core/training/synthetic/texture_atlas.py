@@ -1,8 +1,8 @@
 """Textures of one size with all their mip levels, in one table."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pixloc_core.errors import ImageError
 from pixloc_core.shapes import Tensor
 
+T = TypeVar("T")
 Texture = NDArray[np.uint8]  # (s, s, 4): RGB and how much of it lies over what is below
 # Walls and ground have less colour than what people take pictures of.
 _FADED = 0.35
@@ -88,8 +89,13 @@ def _level(textures: Sequence[Texture], level: int) -> Texture:
     return np.stack([cv2.resize(t, (side, side), interpolation=cv2.INTER_AREA) for t in textures])
 
 
-def read_photos(folder: str | Path, size: int, most: int) -> list[Texture]:
-    """Central squares of the photos of a folder, as opaque textures, in the order of their names.
+def read_photos(folder: str | Path, most: int, prepare: Callable[[Any], T]) -> list[T]:
+    """What is made of the photos of a folder, in the order of their names.
+
+    Args:
+        folder: The folder.
+        most: Most photos that are taken.
+        prepare: Makes something of a photo (h, w, 3), 8 bit BGR.
 
     Raises:
         ImageError: If the folder has no photo, or one of them cannot be read or is tiny.
@@ -102,10 +108,10 @@ def read_photos(folder: str | Path, size: int, most: int) -> list[Texture]:
         raise ImageError(f"data.synthetic.photos: {root} has no photo ({', '.join(_SUFFIXES)})")
     # Evenly over the folder: its neighbours are often of one series.
     chosen = np.unique(np.linspace(0, len(paths) - 1, min(most, len(paths))).round().astype(int))
-    return [_read_photo(paths[i], size) for i in chosen]
+    return [prepare(_read_photo(paths[i])) for i in chosen]
 
 
-def _read_photo(path: Path, size: int) -> Texture:
+def _read_photo(path: Path) -> Any:
     encoded = np.frombuffer(path.read_bytes(), dtype=np.uint8)
     image: Any = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if len(encoded) else None
     if image is None:
@@ -115,6 +121,11 @@ def _read_photo(path: Path, size: int) -> Texture:
         raise ImageError(
             f"{path}: photo of {width}x{height} px, expected at least {_SMALLEST_SIDE} px a side"
         )
+    return image
+
+
+def opaque_texture(image: Any, size: int) -> Texture:
+    """The busiest square of a photo in BGR, as an opaque texture with paler colours."""
     small = _busiest_square(image, size)
     grey = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
     small = cv2.addWeighted(small, 1 - _FADED, cv2.merge((grey, grey, grey)), _FADED, 0)

@@ -68,7 +68,7 @@ def test_maps_of_any_size_keep_their_strides_and_cover_the_image(size: tuple[int
     config = LightConfig()
     with torch.inference_mode():
         outputs = LightNet(config).eval()(torch.rand(2, 3, *size))
-    assert config.strides == (2, 8, 32)
+    assert config.strides == (2, 4, 16)
     for output, stride, channels in zip(outputs, config.strides, config.channels, strict=True):
         rows, columns = (-(-side // stride) for side in size)
         assert output.features.shape == (2, channels, rows, columns)

@@ -246,6 +246,22 @@ def test_its_descent_lets_steps_end_at_the_truth() -> None:
     assert (losses[-1].gauss_newton < losses[0].gauss_newton - 0.5).all()
 
 
+def test_negatives_are_searched_among_fewer_places_evenly_taken() -> None:
+    """Positives and steps stay as they are; a quarter of the places has less hard negatives."""
+    batch = make_batch()
+    maps = make_maps(1), make_maps(2)
+    config = replace(SMALL, max_places=maps[0][0].shape[-1] * maps[0][0].shape[-2] // 4)
+    all_places = gnnet_loss(
+        *(make_pyramid(side, batch) for side in maps), batch, SMALL, generators(4, 5)
+    )
+    fewer = gnnet_loss(
+        *(make_pyramid(side, batch) for side in maps), batch, config, generators(4, 5)
+    )
+    torch.testing.assert_close(fewer.gauss_newton, all_places.gauss_newton)
+    assert not torch.equal(fewer.contrastive, all_places.contrastive)
+    assert (fewer.contrastive > 0.5 * all_places.contrastive).all()
+
+
 def test_fewer_points_are_taken_evenly() -> None:
     batch = make_batch()
     maps = (make_pyramid(make_maps(1), batch), make_pyramid(make_maps(2), batch))

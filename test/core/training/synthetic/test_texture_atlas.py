@@ -1,3 +1,4 @@
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -7,7 +8,11 @@ import torch
 
 from pixloc_core.errors import ImageError
 from pixloc_core.training.synthetic.procedural_textures import make_textures
-from pixloc_core.training.synthetic.texture_atlas import TextureAtlas, read_photos
+from pixloc_core.training.synthetic.texture_atlas import (
+    TextureAtlas,
+    opaque_texture,
+    read_photos,
+)
 
 SIZE = 32
 
@@ -64,7 +69,7 @@ def test_photos_are_cut_where_there_is_something_to_see(tmp_path: Path) -> None:
     image = np.full((80, 200, 3), 128, np.uint8)
     image[:, 130:] = np.random.default_rng(0).integers(0, 256, (80, 70, 3), dtype=np.uint8)
     cv2.imwrite(str(tmp_path / "a.png"), image)
-    (photo,) = read_photos(tmp_path, SIZE, 10)
+    (photo,) = read_photos(tmp_path, 10, partial(opaque_texture, size=SIZE))
     assert photo.shape == (SIZE, SIZE, 4)
     assert photo[..., :3].std() > 20
 
@@ -86,11 +91,11 @@ def test_unusable_photos_are_named_in_one_line(
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
     with pytest.raises(ImageError, match=message) as caught:
-        read_photos(tmp_path, SIZE, 10)
+        read_photos(tmp_path, 10, list)
     assert "\n" not in str(caught.value)
     assert str(tmp_path) in str(caught.value)
 
 
 def test_a_missing_folder_of_photos_is_named(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="nowhere is not a folder"):
-        read_photos(tmp_path / "nowhere", SIZE, 10)
+        read_photos(tmp_path / "nowhere", 10, list)
