@@ -1,7 +1,7 @@
 """A lean network for robots without a large GPU: re-parameterized blocks in a feature pyramid.
 
 An encoder halves the image again and again; from its coarsest map a decoder goes back up and
-takes in the encoder's map of each stride. About 2.7 billion multiplications for 640x480 pixels,
+takes in the encoder's map of each stride. About 2.8 billion multiplications for 640x480 pixels,
 a fiftieth of a VGG19 U-Net. Light is taken out at the door: each colour of each image is reduced
 to mean 0 and variance 1, so that exposure, white balance and haze change next to nothing, and the
 brightness is given a second and third time with mean 0 and variance 1 in the surroundings of each
