@@ -177,11 +177,13 @@ def residual_displacement(
         points_px: Places in pixels of the level.
     """
     coarse, fine = _window(_REACH, _STEP), _window(_STEP, _FINE_STEP)
-    ends = []
-    for some, px in zip(descriptors.split(_CHUNK), points_px.split(_CHUNK), strict=True):
+    ends: list[Tensor] = []
+    chunks = zip(torch.split(descriptors, _CHUNK), torch.split(points_px, _CHUNK), strict=True)
+    for some, px in chunks:
         best = _most_alike(level, some, px[:, None] + coarse)
         ends.append(_most_alike(level, some, best[:, None] + fine))
-    return (torch.cat(ends) - points_px).norm(dim=-1)
+    distance: Tensor = (torch.cat(ends) - points_px).norm(dim=-1)
+    return distance
 
 
 def _window(reach: float, step: float) -> Float[Tensor, "k 2"]:
