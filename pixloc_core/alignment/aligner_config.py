@@ -16,6 +16,10 @@ from pixloc_core.shapes import Float, Tensor
 T = TypeVar("T")
 PER_LEVEL = "Entry i holds for pyramid level i (0 = finest), the last one for all coarser levels."
 
+# Where neither settings nor features say anything.
+_ROBUST_SCALE = (0.2, 0.3, 0.5)
+_INTERPOLATION: tuple[Mode, ...] = ("linear",)
+
 
 @dataclass(frozen=True, kw_only=True)
 class AlignerConfig:
@@ -26,7 +30,10 @@ class AlignerConfig:
         (30, 50), doc=f"Largest number of steps per level. {PER_LEVEL}", ge=0
     )
     robust_scale: tuple[float, ...] = setting(
-        (0.2, 0.3, 0.5), doc=f"Residual beyond which a point counts less. {PER_LEVEL}", ge=1e-6
+        (),
+        doc="Residual beyond which a point counts less; empty: as the features have it. "
+        f"{PER_LEVEL}",
+        ge=1e-6,
     )
     pad: tuple[float, ...] = setting(
         (1.0,), doc=f"Border where points are not used. {PER_LEVEL}", unit="px of the map", ge=0.0
@@ -57,9 +64,9 @@ class AlignerConfig:
         True,
         doc="Start with the damping that was learned with the weights of a network, if it was.",
     )
-    interpolation: str = setting(
-        "linear",
-        doc="How maps are sampled between pixels.",
+    interpolation: tuple[str, ...] = setting(
+        (),
+        doc=f"How maps are sampled between pixels; empty: as the features have it. {PER_LEVEL}",
         choices=get_args(Mode),
     )
     outside_residual: float = setting(
@@ -70,7 +77,7 @@ class AlignerConfig:
 
     def __post_init__(self) -> None:
         check(self)
-        for name in ("max_iterations", "robust_scale", "pad", "keep", "num_points"):
+        for name in ("max_iterations", "pad", "keep", "num_points"):
             if not len(getattr(self, name)):
                 raise ConfigError(f"AlignerConfig.{name} is empty, expected at least one entry")
 
@@ -93,7 +100,7 @@ class AlignerConfig:
         """Settings of the cost at a pyramid level."""
         return CostConfig(
             pad=at_level(self.pad, level),
-            mode=cast(Mode, self.interpolation),
+            mode=cast(Mode, at_level(self.interpolation or _INTERPOLATION, level)),
             outside_residual=self.outside_residual or None,
         )
 
@@ -112,7 +119,7 @@ class AlignerConfig:
 
     def level_loss(self, level: int) -> RobustLoss:
         """Robust loss at a pyramid level."""
-        return create_loss(self.loss, at_level(self.robust_scale, level))
+        return create_loss(self.loss, at_level(self.robust_scale or _ROBUST_SCALE, level))
 
 
 def at_level(values: Sequence[T], level: int) -> T:

@@ -49,6 +49,9 @@ _PER_LEVEL = "Entry i holds for pyramid level i (0 = finest), the last one for a
 PREFERENCES = Preferences(
     agreement=Agreement(inlier_residual=0.45, min_score=0.32, min_search_score=0.45),
     near_stride=8,
+    # Sharp at the end, tolerant at the start.
+    robust_scale=(0.2, 0.3, 0.5),
+    interpolation=("linear",),
 )
 
 

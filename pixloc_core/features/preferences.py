@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from pixloc_core.features.agreement import Agreement
+from pixloc_core.geometry.interpolation import Mode
 
 
 @dataclass(frozen=True)
@@ -13,7 +14,12 @@ class Preferences:
         agreement: When a pose is believed.
         near_stride: From a single pose, levels of at most this stride are tried first, in pixels;
             0 for none.
+        robust_scale: Residual beyond which a point counts less, per level from fine to coarse;
+            the last entry holds for all coarser levels.
+        interpolation: How maps are sampled between pixels, per level likewise.
     """
 
     agreement: Agreement
     near_stride: int
+    robust_scale: tuple[float, ...]
+    interpolation: tuple[Mode, ...]

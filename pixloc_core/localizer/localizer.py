@@ -79,8 +79,14 @@ class LocalizerConfig:
 
     def for_features(self, preferences: Preferences) -> "LocalizerConfig":
         """The settings, where they leave something open as the features have it."""
+        aligner = replace(
+            self.aligner,
+            robust_scale=self.aligner.robust_scale or preferences.robust_scale,
+            interpolation=self.aligner.interpolation or preferences.interpolation,
+        )
         return replace(
             self,
+            aligner=aligner,
             near_stride=preferences.near_stride if self.near_stride < 0 else self.near_stride,
             verification=self.verification.for_features(preferences.agreement),
         )

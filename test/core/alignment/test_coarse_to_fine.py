@@ -302,7 +302,7 @@ def test_settings_are_read_by_name_and_checked() -> None:
     with pytest.raises(ConfigError, match=r"AlignerConfig\.keep is 0, expected at least 1"):
         load(AlignerConfig, overrides=["keep=[0]"])
     with pytest.raises(ConfigError, match="interpolation"):
-        load(AlignerConfig, overrides=["interpolation=nearest"])
+        load(AlignerConfig, overrides=["interpolation=[nearest]"])
 
 
 def test_input_that_does_not_fit_is_one_clear_line(scene: Scene) -> None:

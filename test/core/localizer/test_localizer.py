@@ -14,7 +14,6 @@ from pixloc_core.errors import ImageError, MapError, ShapeError
 from pixloc_core.features.agreement import Agreement
 from pixloc_core.features.extractor import create_extractor
 from pixloc_core.features.gradients import PREFERENCES, GradientExtractor
-from pixloc_core.features.preferences import Preferences
 from pixloc_core.geometry import Camera, Pose
 from pixloc_core.localizer.localizer import Localizer, LocalizerConfig
 from pixloc_core.localizer.prior import Prior
@@ -249,8 +248,8 @@ def test_learned_damping_of_the_features_is_where_the_optimizer_starts(
 class CredulousExtractor(GradientExtractor):
     """The same features, said to agree wherever they are."""
 
-    preferences = Preferences(
-        Agreement(inlier_residual=2.0, min_score=0.0, min_search_score=0.0), 8
+    preferences = dataclasses.replace(
+        PREFERENCES, agreement=Agreement(inlier_residual=2.0, min_score=0.0, min_search_score=0.0)
     )
 
 
@@ -272,7 +271,7 @@ def test_features_say_when_a_pose_is_believed_unless_the_settings_do(
 class FarSightedExtractor(GradientExtractor):
     """The same features, said to bear no try of a single pose."""
 
-    preferences = Preferences(PREFERENCES.agreement, near_stride=0)
+    preferences = dataclasses.replace(PREFERENCES, near_stride=0)
 
 
 @pytest.mark.parametrize(
@@ -293,8 +292,16 @@ def test_what_the_settings_leave_open_is_as_the_features_have_it() -> None:
     filled = LocalizerConfig().for_features(PREFERENCES)
     assert filled.near_stride == PREFERENCES.near_stride
     assert filled.verification.min_score == PREFERENCES.agreement.min_score
-    given = LocalizerConfig(near_stride=0, verification=VerificationConfig(min_score=0.0))
+    assert filled.aligner.robust_scale == PREFERENCES.robust_scale
+    assert filled.aligner.interpolation == PREFERENCES.interpolation
+    given = LocalizerConfig(
+        near_stride=0,
+        verification=VerificationConfig(min_score=0.0),
+        aligner=AlignerConfig(robust_scale=(0.7,), interpolation=("cubic",)),
+    )
     filled = given.for_features(PREFERENCES)
+    assert filled.aligner.robust_scale == (0.7,)
+    assert filled.aligner.interpolation == ("cubic",)
     assert filled.near_stride == 0
     assert filled.verification.min_score == 0.0
     assert filled.verification.inlier_residual == PREFERENCES.agreement.inlier_residual
