@@ -12,7 +12,6 @@ Settings are those of the first row, the default features.
 
 import argparse
 import platform
-import statistics
 import sys
 import tempfile
 import time
@@ -44,8 +43,19 @@ VGG = "VGG19 U-Net"
 
 
 @dataclass(frozen=True)
+class Cost:
+    """Milliseconds of one call: on the clock, and of all CPU cores together."""
+
+    wall_ms: float
+    cpu_ms: float
+
+    def __str__(self) -> str:
+        return f"{self.wall_ms:.0f} ms (CPU {self.cpu_ms:.0f})"
+
+
+@dataclass(frozen=True)
 class Contestant:
-    """One kind of features on one device; times are of one call, in milliseconds."""
+    """One kind of features on one device, and what is timed of it."""
 
     name: str
     device: str
@@ -140,39 +150,43 @@ def _wait() -> None:
 def _table(contestants: Sequence[Contestant], repetitions: int) -> str:
     """Medians, and their ratios to the first row of the same device."""
     extract = measure_in_turns([c.extract for c in contestants], repetitions)
-    localizing = [c for c in contestants if c.localize is not None]
-    tracked = measure_in_turns([c.localize for c in localizing if c.localize], repetitions)
-    track = dict(zip((id(c) for c in localizing), tracked, strict=True))
-    header = ("features", "device", "640x480 to features ms", "relative", "tracked image ms")
-    first = {c.device: ms for c, ms in reversed(list(zip(contestants, extract, strict=True)))}
-    rows = [
-        (
-            c.name,
-            c.device,
-            number(ms, 1),
-            number(ms / first[c.device]),
-            number(track.get(id(c)), 0),
+    calls = {c: c.localize for c in contestants if c.localize is not None}
+    tracked = dict(zip(calls, measure_in_turns(list(calls.values()), repetitions), strict=True))
+    first: dict[str, float] = {}
+    rows = []
+    for contestant, cost in zip(contestants, extract, strict=True):
+        # Others on the machine take wall time from a CPU, but no time of its own.
+        is_cpu = contestant.device == "cpu"
+        ratio = cost.cpu_ms if is_cpu else cost.wall_ms
+        ratio /= first.setdefault(contestant.device, ratio)
+        rows.append(
+            (
+                contestant.name,
+                contestant.device,
+                str(cost),
+                number(ratio),
+                str(tracked.get(contestant, "-")),
+            )
         )
-        for c, ms in zip(contestants, extract, strict=True)
-    ]
+    header = ("features", "device", "640x480 to features", "relative", "tracked image")
     return markdown_table(header, rows)
 
 
-def measure_in_turns(calls: Sequence[Callable[[], object]], repetitions: int) -> list[float]:
-    """Median milliseconds of each call, after one unmeasured turn.
+def measure_in_turns(calls: Sequence[Callable[[], object]], repetitions: int) -> list[Cost]:
+    """Median cost of each call, after one unmeasured turn.
 
     Args:
         calls: What takes turns.
         repetitions: Turns measured.
     """
-    times: list[list[float]] = [[] for _ in calls]
+    costs: list[list[tuple[float, float]]] = [[] for _ in calls]
     for turn in range(repetitions + 1):
-        for call, measured in zip(calls, times, strict=True):
-            began = time.perf_counter()
+        for call, measured in zip(calls, costs, strict=True):
+            wall, cpu = time.perf_counter(), time.process_time()
             call()
             if turn:
-                measured.append(1e3 * (time.perf_counter() - began))
-    return [statistics.median(measured) for measured in times]
+                measured.append((time.perf_counter() - wall, time.process_time() - cpu))
+    return [Cost(*(1e3 * float(ms) for ms in np.median(m, axis=0))) for m in costs]
 
 
 def _document(table: str, args: argparse.Namespace) -> str:
@@ -185,8 +199,10 @@ def _document(table: str, args: argparse.Namespace) -> str:
 `{command}`: medians of {args.repetitions} turns; {platform.machine()}, {args.threads} threads, \
 PyTorch {torch.__version__}; {device}.
 
-Relative: to the first row of that device. Tracked image: one of the sample against its map, from
-20 px away, extraction included; the U-Net has random weights and localizes nothing.
+Milliseconds on the clock, in brackets those of all CPU cores, which other load on the machine does
+not change. Relative: to the first row of that device, by CPU time on the CPU. Tracked image: one
+of the sample against its map, from 20 px away, extraction included; the U-Net has random weights
+and localizes nothing.
 
 {table}
 """

@@ -1,5 +1,7 @@
 """What the benchmarks measure, on cases whose answer is known."""
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -80,4 +82,10 @@ def test_what_is_timed_takes_turns():
     calls = []
     times = measure_in_turns([lambda: calls.append("a"), lambda: calls.append("b")], 2)
     assert calls == ["a", "b"] * 3
-    assert len(times) == 2
+    assert [cost.wall_ms >= 0 for cost in times] == [True, True]
+
+
+def test_waiting_takes_wall_time_and_no_time_of_the_cpu():
+    (cost,) = measure_in_turns([lambda: time.sleep(0.02)], 1)
+    assert cost.wall_ms >= 20
+    assert cost.cpu_ms < cost.wall_ms
