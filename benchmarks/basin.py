@@ -27,7 +27,6 @@ from benchmarks.results_file import (
     Record,
     merge_records,
     read_records,
-    sort_records,
     write_records,
     write_section,
 )
@@ -103,7 +102,8 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
 
 def _write(rows: list[Record], records: Path, results: Path) -> None:
     """Add rows to those kept, and write the section anew."""
-    kept = sort_records(merge_records(read_records(records), rows, KEY), ("set", "features"))
+    kept = merge_records(read_records(records), rows, KEY)
+    kept.sort(key=lambda row: (row["set"], row["features"]))
     write_records(records, kept)
     text = f"""## Basin of convergence
 

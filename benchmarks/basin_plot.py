@@ -61,6 +61,9 @@ def draw(rows: Sequence[Record], features: Sequence[str], out: Path) -> None:
         panel.set_title(name)
     for panel in axes.flat[len(sets) :]:
         panel.remove()
+    for panel in axes.flat[len(sets) - columns : len(sets)]:
+        # The lowest one of its column, also where the last row is not full.
+        panel.tick_params(labelbottom=True)
     handles = {}
     for panel in axes.flat[: len(sets)]:
         handles |= dict(zip(*reversed(panel.get_legend_handles_labels()), strict=True))

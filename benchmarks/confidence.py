@@ -26,7 +26,6 @@ from benchmarks.results_file import (
     Record,
     merge_records,
     read_records,
-    sort_records,
     write_records,
     write_section,
 )
@@ -268,7 +267,8 @@ def _table(rows: list[Record]) -> str:
 
 
 def _write(new: list[Record]) -> None:
-    rows = sort_records(merge_records(read_records(RECORDS), new, KEY), ("set", "features"))
+    rows = merge_records(read_records(RECORDS), new, KEY)
+    rows.sort(key=lambda row: (row["set"], row["features"]))
     write_records(RECORDS, rows)
     text = f"""## Confidence and residual displacement
 

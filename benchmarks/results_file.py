@@ -67,12 +67,6 @@ def merge_records(
     return [*kept, *new]
 
 
-def sort_records(records: Sequence[Record], order: Sequence[str]) -> list[Record]:
-    """Rows in the order of some entries, each by its first appearance among these rows."""
-    seen = {entry: list(dict.fromkeys(row[entry] for row in records)) for entry in order}
-    return sorted(records, key=lambda row: [seen[entry].index(row[entry]) for entry in order])
-
-
 def _plain(value: Any) -> Any:
     if not isinstance(value, float):
         return value
