@@ -46,7 +46,7 @@ class AlignerConfig:
         doc="Let the initial poses start again at each level but the finest, beside the others.",
     )
     num_points: tuple[int, ...] = setting(
-        (2000, 800), doc=f"Points used per level, the most useful ones. {PER_LEVEL}", ge=10
+        (4000, 800), doc=f"Points used per level, the most useful ones. {PER_LEVEL}", ge=10
     )
     max_rows: int = setting(
         8192, doc="Hypotheses times points at a level; many hypotheses use every m-th point.", ge=1

@@ -30,7 +30,7 @@ PREFERENCES = Preferences(
     agreement=Agreement(inlier_residual=0.7, min_score=0.1, min_search_score=0.12),
     # Found on the real image sets.
     near_stride=32,
-    robust_scale=(0.5,),
+    robust_scale=(0.35, 0.5),
     # Cells of two pixels are wide for what lies between them; further up it does not matter.
     interpolation=("cubic", "linear"),
 )

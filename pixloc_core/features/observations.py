@@ -11,6 +11,7 @@ from pixloc_core.features.extractor import Extractor, RawExtractor
 from pixloc_core.features.preprocessing import load_image
 from pixloc_core.features.pyramid import FeatureLevel
 from pixloc_core.geometry import Camera, inside, sample
+from pixloc_core.geometry.interpolation import Mode
 from pixloc_core.map.sparse_map import SparseMap
 from pixloc_core.shapes import Float, Tensor
 
@@ -61,19 +62,25 @@ def sample_image(
         # Reading errors name the file already.
         text = str(error)
         raise ImageError(text if str(path) in text else f"{path}: {text}") from error
-    samples = [_sample_level(level, camera, points_px) for level in pyramid]
+    wants = extractor.preferences
+    samples = [
+        _sample_level(level, camera, points_px, wants.interpolation_at(index))
+        for index, level in enumerate(pyramid)
+    ]
     if raw is None:
         return samples
     return [Samples(normalize(part.descriptors, dim=-1), part.confidences) for part in samples]
 
 
-def _sample_level(level: FeatureLevel, camera: Camera, points_px: Float[Tensor, "n 2"]) -> Samples:
+def _sample_level(
+    level: FeatureLevel, camera: Camera, points_px: Float[Tensor, "n 2"], mode: Mode
+) -> Samples:
     device = level.features.device
     # Both cameras see along the same rays, so pixels map by focal lengths and principal points.
     image_camera = camera.to(device=device, dtype=level.camera.dtype)
     rays = (points_px.to(image_camera.data) - image_camera.c) / image_camera.f
     points = rays * level.camera.f + level.camera.c
-    descriptors = sample(level.features, points).float()
+    descriptors = sample(level.features, points, mode).float()
     confidences = sample(level.confidence[..., None], points)[..., 0].float().clamp(0.0, 1.0)
     # Beyond the last cell centres, part of the neighbours would be padding.
     confidences = confidences * inside(points, level.size)

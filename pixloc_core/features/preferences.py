@@ -23,3 +23,7 @@ class Preferences:
     near_stride: int
     robust_scale: tuple[float, ...]
     interpolation: tuple[Mode, ...]
+
+    def interpolation_at(self, level: int) -> Mode:
+        """How maps of a pyramid level, 0 = finest, are sampled."""
+        return self.interpolation[min(level, len(self.interpolation) - 1)]
