@@ -9,7 +9,8 @@ class Agreement:
 
     Attributes:
         inlier_residual: Largest feature difference of a point that agrees with the image.
-        min_score: Smallest share of points that agree.
+        min_score: Smallest share of points that agree, for a single pose; one with less is
+            searched around.
         min_search_score: The same for the best of many hypotheses.
     """
 

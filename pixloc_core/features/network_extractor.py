@@ -25,9 +25,10 @@ _SMALLEST_SIDE = 16
 
 
 PREFERENCES = Preferences(
-    # Descriptors of unit length: at wrong poses up to 9 % of the points are nearer than this, by
-    # day and night of one place or with other cameras at least 12 % are at right ones.
-    agreement=Agreement(inlier_residual=0.7, min_score=0.1, min_search_score=0.12),
+    # On the real image sets the best of many hypotheses, where wrong, agrees with up to 4 % of the
+    # points, right poses of blurred images with 12 % at least. A single wrong one, near a right
+    # one, was seen to agree with 15 %.
+    agreement=Agreement(inlier_residual=0.7, min_score=0.2, min_search_score=0.1),
     # Found on the real image sets.
     near_stride=32,
     robust_scale=(0.35, 0.5),

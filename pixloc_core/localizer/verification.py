@@ -33,13 +33,15 @@ class VerificationConfig:
     min_points: int = setting(20, doc="Fewest map points inside the image of an answer.", ge=6)
     min_score: float = setting(
         -1.0,
-        doc="Smallest share of points that agree with the image; -1: as the features have it.",
+        doc="Smallest share of points that agree with the image; a single pose with less is "
+        "searched around. -1: as the features have it.",
         ge=-1.0,
         le=1.0,
     )
     min_search_score: float = setting(
         -1.0,
-        doc="The same after a search: of many hypotheses one agrees with more points by chance.",
+        doc="The same after a search, which leaves nothing better to be found, but agrees more "
+        "often by chance.",
         ge=-1.0,
         le=1.0,
     )
@@ -58,7 +60,7 @@ class VerificationConfig:
 
     def after_search(self) -> "VerificationConfig":
         """The limits for the best of many hypotheses."""
-        return replace(self, min_score=max(self.min_score, self.min_search_score))
+        return replace(self, min_score=self.min_search_score)
 
 
 def _given(value: float, otherwise: float) -> float:
