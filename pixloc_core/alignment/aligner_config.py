@@ -61,7 +61,7 @@ class AlignerConfig:
         AdaptiveDamping, doc="How the damping starts and adapts."
     )
     learned_damping: bool = setting(
-        True,
+        False,
         doc="Start with the damping that was learned with the weights of a network, if it was.",
     )
     interpolation: tuple[str, ...] = setting(

@@ -216,24 +216,38 @@ class Localizer:
         found = self._points(query, start, references)
         if found is None:
             return None
-        near, full = self._near, self._config.aligner
-        if near is not None and len(start) == 1:
-            limits = self._config.verification
-            attempt = self._attempt(query, start, found, (limits, near))
-            if attempt.localized:
-                return attempt
+        limits = self._config.verification
+        tried = None
+        if self._near is not None and len(start) == 1:
+            tried = self._attempt(query, start, found, (limits, self._near))
+            if tried.localized:
+                return tried
+        attempt = self._search_around(query, start, found)
+        if tried is not None and tried.verdict.score > attempt.verdict.score:
+            # Nothing around the prior is better: what agreed too little to be believed alone is
+            # now the best of many.
+            configs = (limits.after_search(), self._near or self._config.aligner)
+            verdict = self._verify(query, tried.points, tried.result, configs)
+            return replace(tried, verdict=verdict)
+        return attempt
+
+    def _search_around(
+        self, query: _Query, start: Pose, found: tuple[list[int], PointFeatures]
+    ) -> _Attempt:
+        """The best of poses to all sides of these; from there once more, if that is far away."""
         fanned = fan_out(start, query.camera, self._config.fan)
+        near, full = self._near, self._config.aligner
         limits = self._config.verification.after_search()
         attempt = self._attempt(query, fanned, found, (limits, full))
         if not self._moved_far(attempt, fanned, query.camera):
             return attempt
         # The references of the prior are no better than the prior: ask again from here.
         closer = attempt.result.cam_from_map[:1].cpu()
-        found = self._points(query, closer, [])
-        again = (
-            None if found is None else self._attempt(query, closer, found, (limits, near or full))
-        )
-        return again if again is not None and again.localized else attempt
+        chosen = self._points(query, closer, [])
+        if chosen is None:
+            return attempt
+        again = self._attempt(query, closer, chosen, (limits, near or full))
+        return again if again.localized else attempt
 
     def _near_aligner(self) -> AlignerConfig | None:
         """Settings of the first try; None if there is none."""
@@ -283,16 +297,24 @@ class Localizer:
         configs: tuple[VerificationConfig, AlignerConfig],
     ) -> _Attempt:
         """Align and judge."""
-        pyramid, watch = query.pyramid, query.watch
         (references, points), (_, aligner) = found, configs
         start = start.to(points.points_map.device)
-        result = watch.time(
-            "align_ms", lambda: align(pyramid, points, start, aligner, damping=self._damping)
+        result = query.watch.time(
+            "align_ms", lambda: align(query.pyramid, points, start, aligner, damping=self._damping)
         )
-        verdict = watch.time(
-            "verify_ms", lambda: verify(pyramid, points, result, query.camera, configs)
-        )
+        verdict = self._verify(query, points, result, configs)
         return _Attempt(references, points, result, verdict)
+
+    def _verify(
+        self,
+        query: _Query,
+        points: PointFeatures,
+        result: AlignmentResult,
+        configs: tuple[VerificationConfig, AlignerConfig],
+    ) -> Verdict:
+        return query.watch.time(
+            "verify_ms", lambda: verify(query.pyramid, points, result, query.camera, configs)
+        )
 
     def _turn(self, cam_from_map: Pose) -> Turn | None:
         """How the map images are rolled against the likeliest pose, if that can be undone."""

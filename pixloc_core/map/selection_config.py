@@ -11,7 +11,7 @@ from pixloc_core.map.view_similarity import SimilarityConfig
 class SelectionConfig:
     """Which references and points to use."""
 
-    num_references: int = setting(10, doc="Map images used at most.", ge=1)
+    num_references: int = setting(7, doc="Map images used at most.", ge=1)
     num_points: int = setting(4000, doc="Map points used at most.", ge=10)
     observations_per_point: int = setting(
         8, doc="Observations that may describe one point, the best viewed ones.", ge=1

@@ -288,6 +288,24 @@ def test_a_single_pose_is_tried_alone_up_to_the_stride_of_features_or_settings(
     assert result.localized is tried_alone
 
 
+@pytest.mark.parametrize(("min_search_score", "believed"), [(0.3, True), (1.0, False)])
+def test_a_single_pose_that_agrees_too_little_is_believed_if_nothing_around_it_is_better(
+    map_path: Path, world: ToyWorld, image: np.ndarray, monkeypatch: pytest.MonkeyPatch,
+    min_search_score: float, believed: bool,
+) -> None:  # fmt: skip
+    away = Pose.from_aa(torch.tensor([0.0, 3.0, 0.0]).double(), torch.zeros(3).double())
+    monkeypatch.setattr("pixloc_core.localizer.localizer.fan_out", lambda poses, *_: away @ poses)
+    # Not even a right pose is believed at once.
+    limits = VerificationConfig(min_score=1.0, min_search_score=min_search_score)
+    localizer = Localizer.open(map_path, LocalizerConfig(verification=limits))
+    prior = Prior.from_pose(TRUE_POSE.retract(NEAR))
+    result = localizer.localize(image, world.camera, prior)
+    assert result.localized is believed
+    if believed:
+        moved, _ = errors(result.cam_from_map, TRUE_POSE)
+        assert moved < 0.01
+
+
 def test_what_the_settings_leave_open_is_as_the_features_have_it() -> None:
     filled = LocalizerConfig().for_features(PREFERENCES)
     assert filled.near_stride == PREFERENCES.near_stride
