@@ -41,7 +41,7 @@ lint: venv
 bench: venv
 	$(BIN)/python -m benchmarks.lm_iteration --write
 	$(BIN)/python -m benchmarks.query_cost --write --threads 1
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.image_sets
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.image_sets --write
 
 clean:
 	rm -rf $(VENV) build install log out

@@ -74,18 +74,17 @@ def main() -> int:
             "made_with": made_with("image_sets", args, extractor),
         }
         rows: list[Record] = []
-        kept = read_records(RECORDS)
         for image_set in find_chosen(parser, args):
             for row in _run_set(image_set, extractor, config, args):
-                # A run of many minutes that is stopped leaves what it has measured.
                 rows.append(head | row)
-                kept = merge_records(kept, [rows[-1]], KEY)
+                # Row by row and read anew: a run that is stopped leaves what it has measured, and
+                # two runs of other sets may go on side by side.
                 if args.write:
-                    _write(kept)
+                    _write(merge_records(read_records(RECORDS), [rows[-1]], KEY))
     except PixlocError as error:
         print(f"image_sets: {error}", file=sys.stderr)
         return 2
-    judged = _judged(kept if args.write else rows)
+    judged = _judged(read_records(RECORDS) if args.write else rows)
     missed = find_missed(judged)
     print(f"\n{_table(rows)}\n\n" + "\n".join(missed))
     if judged and not missed:
