@@ -10,7 +10,6 @@ from torch.nn.functional import avg_pool2d, normalize
 
 from pixloc_core.config import check, setting
 from pixloc_core.errors import ConfigError, ImageError
-from pixloc_core.features.agreement import Agreement
 from pixloc_core.features.feature_network import NetworkOutput, fuse_for_inference
 from pixloc_core.features.networks import NETWORKS, kind_of
 from pixloc_core.features.preferences import Preferences
@@ -22,19 +21,6 @@ from pixloc_core.shapes import Float, Tensor
 
 # Of all networks.
 _SMALLEST_SIDE = 16
-
-
-PREFERENCES = Preferences(
-    # On the real image sets the best pose that was found, where wrong, agrees with up to 12 % of
-    # the points, right poses of blurred images with 12 % and more. Single wrong poses, with a
-    # better one around, were seen to agree with 15 %.
-    agreement=Agreement(inlier_residual=0.7, min_score=0.2, min_search_score=0.125),
-    # Found on the real image sets.
-    near_stride=32,
-    robust_scale=(0.35, 0.5),
-    # Cells of two pixels are wide for what lies between them; further up it does not matter.
-    interpolation=("cubic", "linear"),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +106,7 @@ class NetworkExtractor:
     @property
     def preferences(self) -> Preferences:
         """What the localizer does with these features unless it is told otherwise."""
-        return PREFERENCES
+        return NETWORKS[kind_of(self._architecture)].preferences
 
     @property
     def config_dict(self) -> dict[str, Any]:
@@ -223,5 +209,8 @@ def _create_level(output: NetworkOutput, camera: Camera, stride: int) -> Feature
 
 def _hash_settings(weights: Weights, config: NetworkExtractorConfig) -> str:
     kind = kind_of(weights.config)
-    text = f"{kind} {weights.fingerprint} max_size={config.max_size} octaves={config.octaves}"
+    # Map images are sampled as the features have it (`observations`), so that counts too.
+    sampling = ",".join(NETWORKS[kind].preferences.interpolation)
+    text = f"{kind} {weights.fingerprint} max_size={config.max_size} octaves={config.octaves} "
+    text += f"interpolation={sampling}"
     return hashlib.sha256(text.encode()).hexdigest()

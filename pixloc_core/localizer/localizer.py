@@ -223,13 +223,14 @@ class Localizer:
             if tried.localized:
                 return tried
         attempt = self._search_around(query, start, found)
-        if tried is not None and tried.verdict.score > attempt.verdict.score:
-            # Nothing around the prior is better: what agreed too little to be believed alone is
-            # now the best of many.
-            configs = (limits.after_search(), self._near or self._config.aligner)
-            verdict = self._verify(query, tried.points, tried.result, configs)
-            return replace(tried, verdict=verdict)
-        return attempt
+        if tried is None:
+            return attempt
+        # Where nothing around the prior is better, what agreed too little to be believed alone is
+        # the best of many.
+        configs = (limits.after_search(), self._near or self._config.aligner)
+        tried = replace(tried, verdict=self._verify(query, tried.points, tried.result, configs))
+        is_better = not attempt.localized or tried.verdict.score > attempt.verdict.score
+        return tried if tried.localized and is_better else attempt
 
     def _search_around(
         self, query: _Query, start: Pose, found: tuple[list[int], PointFeatures]

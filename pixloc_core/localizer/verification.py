@@ -51,11 +51,13 @@ class VerificationConfig:
 
     def for_features(self, agreement: Agreement) -> "VerificationConfig":
         """The limits, where none are set those of the features."""
+        # Who asks for more of a single pose wants no less of a search.
+        least = max(self.min_score, agreement.min_search_score)
         return replace(
             self,
             inlier_residual=_given(self.inlier_residual, agreement.inlier_residual),
             min_score=_given(self.min_score, agreement.min_score),
-            min_search_score=_given(self.min_search_score, agreement.min_search_score),
+            min_search_score=_given(self.min_search_score, least),
         )
 
     def after_search(self) -> "VerificationConfig":

@@ -91,14 +91,18 @@ def create_source(
     from pixloc_core.training.collections.mixed import MixedSource
 
     if config.kind == "synthetic":
-        sources: list[PairSource] = [_create_synthetic(config, seed, device)]
+        # Sources that are mixed make their pairs in one place.
+        where = "cpu" if config.photo_share > 0 else device
+        sources: list[PairSource] = [_create_synthetic(config, seed, where)]
         shares = [1 - config.photo_share]
     else:
         real = _create_real(config, split, seed)
         # Validation asks how good the features are on the real images.
         if split == "validation":
             return real
-        sources, shares = [real], [1 - config.synthetic_share - config.photo_share]
+        # Rounding must not make a share of nothing negative.
+        rest = max(0.0, 1 - config.synthetic_share - config.photo_share)
+        sources, shares = [real], [rest]
         if config.synthetic_share > 0:
             sources.append(_create_synthetic(config, seed, "cpu"))
             shares.append(config.synthetic_share)

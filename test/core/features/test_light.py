@@ -216,3 +216,19 @@ def test_confidence_begins_alike_everywhere() -> None:
 def test_impossible_architectures_are_refused_by_name(field: str, value: object) -> None:
     with pytest.raises(ConfigError, match=rf"LightConfig\.{field} is "):
         LightConfig(**{field: value})
+
+
+@pytest.mark.parametrize("side", [3, 9, 33])
+@pytest.mark.parametrize("size", [(40, 64), (7, 100), (5, 5)])
+def test_running_sums_are_means_over_squares_that_end_at_the_border(
+    side: int, size: tuple[int, int]
+) -> None:
+    image = torch.randn(2, 2, *size, generator=torch.Generator().manual_seed(0))
+    expected = image
+    for axis, length in ((-1, size[1]), (-2, size[0])):
+        lines = expected.movedim(axis, -1)
+        means = [
+            lines[..., max(i - side // 2, 0) : i + side // 2 + 1].mean(-1) for i in range(length)
+        ]
+        expected = torch.stack(means, -1).movedim(-1, axis)
+    torch.testing.assert_close(light._box_mean(image, side), expected, atol=1e-5, rtol=0)

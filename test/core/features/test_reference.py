@@ -12,7 +12,9 @@ import torch
 from torch.nn.functional import normalize
 
 from pixloc_core.errors import ImageError, MapError
+from pixloc_core.features.gradients import PREFERENCES
 from pixloc_core.features.network_extractor import NetworkExtractor, NetworkExtractorConfig
+from pixloc_core.features.preferences import Preferences
 from pixloc_core.features.preprocessing import load_image, prepare
 from pixloc_core.features.pyramid import FeatureLevel, FeaturePyramid
 from pixloc_core.features.reference import build_feature_map, extract_points, gather_points
@@ -33,6 +35,7 @@ class ColourExtractor:
     strides: tuple[int, ...] = (1, 4)
     channels: tuple[int, ...] = (3, 3)
     fingerprint: str = "colours"
+    preferences: Preferences = PREFERENCES
 
     @property
     def config_dict(self) -> dict[str, Any]:
@@ -106,6 +109,22 @@ def test_references_are_interpolated_before_they_are_normalized(
         px = (sparse.obs_px[4:5].double() + 0.5) * scale - 0.5
         expected = normalize(sample(level.features, px), dim=-1)
         torch.testing.assert_close(descriptors, expected.float(), rtol=0, atol=1e-5)
+
+
+def test_references_are_interpolated_as_the_features_have_it(tiny_map: Scene) -> None:
+    sparse, images = tiny_map
+    cubic = ColourExtractor(preferences=replace(PREFERENCES, interpolation=("cubic", "linear")))
+    features = extract_points(sparse, images, cubic, select([[4]], sparse))
+    pyramid = cubic.extract(load_image(images / "a.png"), sparse.cameras[0])
+    for level, descriptors, mode in zip(
+        pyramid, features.descriptors, ("cubic", "linear"), strict=True
+    ):
+        scale = level.camera.f / sparse.cameras[0].f
+        px = (sparse.obs_px[4:5].double() + 0.5) * scale - 0.5
+        expected = sample(level.features, px, mode)
+        torch.testing.assert_close(descriptors, expected.float(), rtol=0, atol=1e-5)
+        other = sample(level.features, px, "linear" if mode == "cubic" else "cubic")
+        assert not torch.allclose(descriptors, other.float(), rtol=0, atol=1e-5)
 
 
 def test_descriptor_at_a_pixel_centre_is_that_of_the_pixel(tiny_map: Scene) -> None:

@@ -18,7 +18,7 @@ from pixloc_core.geometry import Camera, Pose
 from pixloc_core.localizer.localizer import Localizer, LocalizerConfig
 from pixloc_core.localizer.prior import Prior
 from pixloc_core.localizer.result import LocalizationStatus
-from pixloc_core.localizer.verification import VerificationConfig
+from pixloc_core.localizer.verification import Verdict, VerificationConfig, verify
 from pixloc_core.optim.damping import AdaptiveDamping
 
 # A view that no map image has, in the middle of them.
@@ -304,6 +304,35 @@ def test_a_single_pose_that_agrees_too_little_is_believed_if_nothing_around_it_i
     if believed:
         moved, _ = errors(result.cam_from_map, TRUE_POSE)
         assert moved < 0.01
+
+
+def test_a_try_that_is_no_answer_never_replaces_one(
+    map_path: Path, world: ToyWorld, image: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However well its few points agree."""
+    localizer = Localizer.open(map_path, LocalizerConfig(near_stride=8, reselect_px=1e9))
+    judged = []
+
+    def judge(*args: object) -> Verdict:
+        verdict = verify(*args)  # type: ignore[arg-type]
+        judged.append(verdict)
+        if len(judged) == 2:  # the search
+            return verdict
+        status = LocalizationStatus.TOO_FEW_POINTS
+        return dataclasses.replace(verdict, status=status, score=1.0, num_points=10)
+
+    monkeypatch.setattr("pixloc_core.localizer.localizer.verify", judge)
+    result = localizer.localize(image, world.camera, Prior.from_pose(TRUE_POSE.retract(NEAR)))
+    assert len(judged) == 3
+    assert result.localized
+    assert result.score == judged[1].score
+
+
+def test_who_asks_for_more_of_a_single_pose_wants_no_less_of_a_search() -> None:
+    limits = VerificationConfig(min_score=0.9).for_features(PREFERENCES.agreement)
+    assert limits.after_search().min_score == 0.9
+    both = VerificationConfig(min_score=0.9, min_search_score=0.5)
+    assert both.for_features(PREFERENCES.agreement).after_search().min_score == 0.5
 
 
 def test_what_the_settings_leave_open_is_as_the_features_have_it() -> None:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from painted_wall import wall_collection
 
@@ -52,9 +54,26 @@ def test_fisheye_images_are_not_mixed_with_synthetic_ones(tmp_path: Path) -> Non
     write_collection(tmp_path / "wall.h5", wall)
     overrides = ("kind=megadepth", f"pairs={tmp_path}", f"images={tmp_path}")
     mixed = create_config(*overrides, "synthetic_share=0.3")
-    with pytest.raises(ConfigError, match=r"data\.synthetic_share is 0\.3, expected 0 .*fisheye"):
+    with pytest.raises(ConfigError, match=r"data\.synthetic_share is 0\.3 .*expected 0 .*fisheye"):
         create_source(mixed, "train", seed=0)
     assert len(create_source(create_config(*overrides), "train", seed=0).batch([0, 1])) == 2
+
+
+@pytest.mark.parametrize("shares", [(0.9, 0.1), (0.67, 0.33)])
+def test_shares_may_leave_nothing_to_the_images_of_a_map(
+    tmp_path: Path, shares: tuple[float, float]
+) -> None:
+    """In floating point 1 - 0.9 - 0.1 is less than nothing."""
+    write_collection(tmp_path / "wall.h5", wall_collection(tmp_path, count=9))
+    photo = np.random.default_rng(0).integers(0, 256, (80, 120, 3), dtype=np.uint8)
+    (tmp_path / "photos").mkdir()
+    cv2.imwrite(str(tmp_path / "photos" / "a.png"), photo)
+    config = create_config(
+        "kind=megadepth", f"pairs={tmp_path}", f"images={tmp_path}",
+        f"synthetic_share={shares[0]}", f"photo_share={shares[1]}",
+        f"synthetic.photos={tmp_path / 'photos'}",
+    )  # fmt: skip
+    assert len(create_source(config, "train", seed=0).batch([0, 1])) == 2
 
 
 @pytest.mark.parametrize(

@@ -241,7 +241,7 @@ def test_fine_tuning_that_only_harms_leaves_the_weights_it_began_with_as_the_bes
 ) -> None:
     run_training(tmp_path / "first", small_config("optimization.steps=30"))
     weights = tmp_path / "first" / "last.safetensors"
-    harm = ("optimization.learning_rate=1", "optimization.steps=4")
+    harm = ("optimization.learning_rate=30", "optimization.steps=4")
     run_training(tmp_path / "harmed", small_config(f"weights={weights}", *harm))
     validations = [e for e in curve(tmp_path / "harmed") if e["kind"] == "validation"]
     assert [entry["step"] for entry in validations] == [0, 4]
