@@ -2,7 +2,7 @@
 
 Procedural places have depth and shadows, but nobody would take them for photos. A photo put up as
 a wall has none of the former and all of the statistics of the world: sky above roofs, blurred
-backgrounds, grain. It is also made ten times as fast. Source of the idea: DeTone et al.,
+backgrounds, grain. It is also made twice as fast. Source of the idea: DeTone et al.,
 "SuperPoint: Self-supervised interest point detection and description", CVPRW 2018.
 """
 
