@@ -90,31 +90,32 @@ def create_source(
     """
     from pixloc_core.training.collections.mixed import MixedSource
 
+    walls, places = config.photo_share, config.synthetic_share
+    sources: list[PairSource] = []
+    shares = []
     if config.kind == "synthetic":
-        # Sources that are mixed make their pairs in one place.
-        where = "cpu" if config.photo_share > 0 else device
-        sources: list[PairSource] = [_create_synthetic(config, seed, where)]
-        shares = [1 - config.photo_share]
+        places = 1 - walls
     else:
         real = _create_real(config, split, seed)
         # Validation asks how good the features are on the real images.
         if split == "validation":
             return real
-        # Rounding must not make a share of nothing negative.
-        rest = max(0.0, 1 - config.synthetic_share - config.photo_share)
-        sources, shares = [real], [rest]
-        if config.synthetic_share > 0:
-            sources.append(_create_synthetic(config, seed, "cpu"))
-            shares.append(config.synthetic_share)
-        if real.is_fisheye and len(sources) + (config.photo_share > 0) > 1:
+        if real.is_fisheye and walls + places > 0:
             raise ConfigError(
-                f"data.synthetic_share is {config.synthetic_share:g} and data.photo_share "
-                f"{config.photo_share:g}, expected 0 for the fisheye cameras of "
-                f"{real.description}: synthetic views have other lenses"
+                f"data.synthetic_share is {places:g} and data.photo_share {walls:g}, expected 0 "
+                f"for the fisheye cameras of {real.description}: synthetic views have other lenses"
             )
-    if config.photo_share > 0:
+        sources.append(real)
+        # Rounding must not make a share of nothing negative.
+        shares.append(max(0.0, 1 - walls - places))
+    if places > 0:
+        # Sources that are mixed make their pairs in one place.
+        where = "cpu" if sources or walls > 0 else device
+        sources.append(_create_synthetic(config, seed, where))
+        shares.append(places)
+    if walls > 0:
         sources.append(_create_walls(config, seed))
-        shares.append(config.photo_share)
+        shares.append(walls)
     return sources[0] if len(sources) == 1 else MixedSource(sources, shares, seed=seed)
 
 

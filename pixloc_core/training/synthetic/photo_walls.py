@@ -124,12 +124,11 @@ class PhotoWallSource:
     def _draw_views(self, rng: np.random.Generator, photo: Image) -> tuple[_Wall, _Wall]:
         """Two views that show the photo nearly everywhere."""
         config = self._config
-        height = photo.shape[0] / photo.shape[1]
         share = rng.uniform(*_FOOTPRINT)
         angles = np.radians(config.yaw_deg) * rng.uniform(-1, 1, 2) * [0.8, 0.5]
         places = rng.uniform(-0.5, 0.5, 2)
         hfov = rng.uniform(config.hfov_min_deg, config.hfov_max_deg)
-        first = self._first_covered(rng, photo, height, (places, angles, share, hfov))
+        first = self._first_covered(rng, photo, (places, angles, share, hfov))
         # The query looks elsewhere, from elsewhere, with another camera.
         moved = config.baseline * share * rng.uniform(-1, 1, 2)
         turned = np.radians(config.yaw_deg) * rng.uniform(-1, 1, 2) * [0.8, 0.5]
@@ -137,24 +136,27 @@ class PhotoWallSource:
         if rng.random() > 0.4:
             hfov = rng.uniform(config.hfov_min_deg, config.hfov_max_deg)
         wanted = (places + moved, 0.5 * angles + turned, min(zoomed, _FOOTPRINT[1]), hfov)
-        return first, self._first_covered(rng, photo, height, wanted)
+        return first, self._first_covered(rng, photo, wanted)
 
     def _first_covered(
         self,
         rng: np.random.Generator,
         photo: Image,
-        height: float,
         wanted: tuple[Array, Array, float, float],
     ) -> _Wall:
+        """The first view near the wanted place, direction, footprint and angle that will do."""
         places, angles, share, hfov = wanted
+        height = photo.shape[0] / photo.shape[1]
         camera = draw_camera(rng, self._size, hfov, self._config.distorted)
         roll = np.radians(self._config.roll_deg) * rng.normal(0, 0.4)
         aspect = self._size[1] / self._size[0]
-        distance = share * min(1.0, height / aspect) / 2 / np.tan(np.radians(hfov) / 2)
+        # Of a photo that is flatter than the view the height decides.
+        width = share * min(1.0, height / aspect)
+        distance = width / 2 / np.tan(np.radians(hfov) / 2)
+        room = np.array([1 - share, height - width * aspect])
         for attempt in range(_ATTEMPTS):
             # In the end straight on the middle of the photo, where every footprint fits.
             calm = 1 - attempt / (_ATTEMPTS - 1)
-            room = np.array([1 - share, height - share * min(1.0, height / aspect) * aspect])
             x, z = np.clip(calm * places * [1, height], -room / 2, room / 2)
             azimuth, elevation = calm * angles
             target = np.array([x, 0.0, z])
