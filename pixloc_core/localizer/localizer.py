@@ -178,10 +178,10 @@ class Localizer:
         """Find the camera in the map.
 
         A single pose is first followed alone at the finer levels (`near_stride`), which do for a
-        near prior. Otherwise
-        all poses of the prior, or those of its references, and poses turned to the sides of them
-        are followed together from the coarsest level on; where the pose found is far from the
-        prior, references and points are chosen anew from there, and the fine levels are repeated.
+        near prior. Otherwise all poses of the prior, or those of its references, and poses turned
+        to the sides of them are followed together from the coarsest level on; where the pose found
+        is far from the prior, references and points are chosen anew from there, and the fine
+        levels are repeated.
 
         Args:
             image: Image (h, w, 3) RGB or (h, w) grey, uint8.
