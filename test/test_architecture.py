@@ -19,6 +19,7 @@ LAYERS = [
     {"features"},
     {"alignment"},
     {"localizer"},
+    {"retrieval"},
     {"bags"},
     {"evaluation", "training"},
     {"visualization"},
@@ -27,7 +28,7 @@ LAYERS = [
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 ROS_MODULES = {"rclpy", "tf2_ros", "cv_bridge", "launch", "launch_ros"}
 ROS_MODULES |= {f"{kind}_msgs" for kind in ("sensor", "geometry", "nav", "std", "diagnostic")}
-ROS_MODULES |= {"tf2_msgs"}
+ROS_MODULES |= {"tf2_msgs", "lifecycle_msgs", "std_srvs"}
 
 
 def imported_modules(path: Path) -> set[str]:

@@ -69,7 +69,8 @@ def test_every_message_file_is_built():
     built = set(
         re.findall(r'"((?:msg|srv)/\w+\.\w+)"', (REPOSITORY / "CMakeLists.txt").read_text())
     )
-    assert built == {f"msg/{path.name}" for path in (REPOSITORY / "msg").iterdir()}
+    files = [path for kind in ("msg", "srv") for path in (REPOSITORY / kind).iterdir()]
+    assert built == {f"{path.parent.name}/{path.name}" for path in files}
 
 
 def test_ros_packages_imported_are_declared():
@@ -77,7 +78,7 @@ def test_ros_packages_imported_are_declared():
     imported = set()
     for path in (REPOSITORY / "pixloc_ros").glob("*.py"):
         imported |= set(re.findall(r"^\s*(?:from|import) (\w+)", path.read_text(), re.MULTILINE))
-    ros = {name for name in imported if name.endswith(("_msgs", "_interfaces"))}
+    ros = {name for name in imported if name.endswith(("_msgs", "_interfaces", "_srvs"))}
     assert ros | {"rclpy", "cv_bridge"} <= declared
     assert ("tf2_ros" in imported) == ("tf2_ros_py" in declared)
 
