@@ -1,5 +1,6 @@
 """FeatureMap: a sparse map with the reference features of all its observations, on disk."""
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -38,6 +39,16 @@ class FeatureMap:
         self.extractor_fingerprint, self.extractor_config = extractor
         self._levels = tuple(levels)
         self._global = global_descriptors
+
+    @property
+    def content_id(self) -> str:
+        """Short hash of the model and of the features: equal for maps whose poses may be mixed.
+
+        Sixteen hexadecimal digits, of what the file says of its model and its extractor; a map
+        built again from the same has the same.
+        """
+        content = f"{self.sparse.fingerprint}\n{self.extractor_fingerprint}"
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     @property
     def num_levels(self) -> int:

@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -71,6 +72,16 @@ def test_features_come_back_in_half_precision(
         assert torch.equal(descriptors, features[0][level][index].half().float())
         confidences = feature_map.confidences(level, index)
         assert torch.equal(confidences, features[1][level][index].half().float())
+
+
+def test_the_content_is_known_by_model_and_features(
+    tmp_path: Path, wall: SparseMap, features: Features
+) -> None:
+    found = build(tmp_path / "a.h5", wall, features).content_id
+    assert re.fullmatch("[0-9a-f]{16}", found)
+    assert build(tmp_path / "b.h5", wall, features).content_id == found
+    other = replace(wall, fingerprint="0" * 64)
+    assert build(tmp_path / "c.h5", other, features).content_id != found
 
 
 def test_the_memory_map_equals_what_hdf5_reads(
