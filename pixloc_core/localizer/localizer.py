@@ -1,7 +1,7 @@
 """One image, its camera and a prior against a map: the pose, or the reason why there is none."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TypeVar
@@ -12,7 +12,7 @@ import torch
 from pixloc_core.alignment.aligner_config import AlignerConfig
 from pixloc_core.alignment.coarse_to_fine import AlignmentResult, align
 from pixloc_core.config import check, section, setting
-from pixloc_core.errors import ImageError, MapError
+from pixloc_core.errors import ConfigError, ImageError, MapError
 from pixloc_core.features.extractor import (
     DampedExtractor,
     Extractor,
@@ -27,6 +27,7 @@ from pixloc_core.localizer.hypotheses import FanConfig, fan_out
 from pixloc_core.localizer.prior import Prior
 from pixloc_core.localizer.result import Localization, LocalizationStatus, Timings
 from pixloc_core.localizer.verification import Verdict, VerificationConfig, has_pose, verify
+from pixloc_core.localizer.view import View
 from pixloc_core.map.feature_map import FeatureMap
 from pixloc_core.map.selection import SelectionConfig, select_points, select_references
 from pixloc_core.map.sparse_map import SparseMap
@@ -173,9 +174,21 @@ class Localizer:
         """Images, points and observations of the map."""
         return self._map.sparse
 
-    @torch.inference_mode()
     def localize(self, image: np.ndarray, camera: Camera, prior: Prior) -> Localization:
-        """Find the camera in the map.
+        """Find one camera in the map, see `localize_views`.
+
+        Args:
+            image: Image (h, w, 3) RGB or (h, w) grey, uint8.
+            camera: Its camera, of the same size.
+            prior: What is known beforehand, in the coordinates of the map.
+        """
+        return self.localize_views((View(image, camera),), prior)
+
+    @torch.inference_mode()
+    def localize_views(
+        self, views: Sequence[View], prior: Prior, *, search: bool = True
+    ) -> Localization:
+        """Find the first of several cameras, which carries the others rigidly, in the map.
 
         A single pose is first followed alone at the finer levels (`near_stride`), which do for a
         near prior. Otherwise all poses of the prior, or those of its references, and poses turned
@@ -184,14 +197,20 @@ class Localizer:
         levels are repeated.
 
         Args:
-            image: Image (h, w, 3) RGB or (h, w) grey, uint8.
-            camera: Its camera, of the same size.
-            prior: What is known beforehand, in the coordinates of the map.
+            views: Images taken at the same moment, that of the first camera first.
+            prior: What is known of the first camera beforehand, in the coordinates of the map.
+            search: Whether to search around the prior where a near try finds nothing; without
+                it, the answer that the camera is not there comes much sooner. Only a single
+                pose has a near try (`near_stride`): anything else is searched all the same.
 
         Raises:
-            ImageError: If the image is empty, has no structure or another size than the camera.
+            ConfigError: If there are no views.
+            ImageError: If an image is empty, has no structure or another size than its camera.
             MapError: If a reference is not in the map.
         """
+        if len(views) != 1:
+            raise ConfigError(f"{len(views)} views given, expected 1")
+        image, camera = views[0].image, views[0].camera
         watch = _Stopwatch()
         references = [self._map.sparse.index_of(name) for name in dict.fromkeys(prior.references)]
         start = self._initial_poses(prior, references)
@@ -201,7 +220,7 @@ class Localizer:
             grey = f"all values from {image.min()} to {image.max()}"
             raise ImageError(f"image of {size[0]}x{size[1]} px shows nothing ({grey})")
         query = _Query(pyramid, camera.to(dtype=torch.float64), watch)
-        attempt = self._search(query, start, references)
+        attempt = self._search(query, start, references, search=search)
         answer = Localization(
             LocalizationStatus.NO_REFERENCES,
             LocalizationStatus.NO_REFERENCES.value,
@@ -211,7 +230,9 @@ class Localizer:
         )
         return answer if attempt is None else self._answer(answer, attempt)
 
-    def _search(self, query: _Query, start: Pose, references: list[int]) -> _Attempt | None:
+    def _search(
+        self, query: _Query, start: Pose, references: list[int], *, search: bool
+    ) -> _Attempt | None:
         """The best attempt from these poses; None if the map shows nothing of what they see."""
         found = self._points(query, start, references)
         if found is None:
@@ -220,7 +241,7 @@ class Localizer:
         tried = None
         if self._near is not None and len(start) == 1:
             tried = self._attempt(query, start, found, (limits, self._near))
-            if tried.localized:
+            if tried.localized or not search:
                 return tried
         attempt = self._search_around(query, start, found)
         if tried is None:
