@@ -9,7 +9,8 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from types import ModuleType
+from typing import NoReturn, TypeAlias
 
 from pixloc_core.errors import PixlocError
 
@@ -24,7 +25,15 @@ VERBS = {
     "train": "pixloc_core.cli.train",
     "preprocess": "pixloc_core.cli.preprocess",
 }
+# Those that live above the core: known by name only, so that the core needs no ROS.
+ROS_VERBS: dict[str, str] = {}
+VERBS |= ROS_VERBS
+Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+class _RosMissingError(PixlocError):
+    """A verb of `pixloc_ros` where ROS 2 cannot be imported."""
 
 
 class _OneLineParser(argparse.ArgumentParser):
@@ -49,16 +58,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Options for all verbs may stand before or after the verb.
     options, rest = common.parse_known_args(arguments)
     _set_log_level(options.log_level)
-    parser = _parser(common, rest)
+    try:
+        parser = _parser(common, rest)
+    except _RosMissingError as error:
+        return _refuse(_asked(rest), str(error))
     args, late = parser.parse_known_args(rest)
     # argparse takes settings only next to the other words: these stand behind an option.
     if late and not (hasattr(args, "settings") and all(_is_setting(word) for word in late)):
         parser.error(f"unrecognized arguments: {' '.join(late)}")
     if late:
         args.settings += late
-    module = importlib.import_module(VERBS[args.verb])
     try:
-        return int(module.run(args))
+        return _run(args)
     except PixlocError as error:
         return _refuse(args.verb, str(error))
     except BrokenPipeError:
@@ -71,6 +82,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"pixloc {args.verb}: interrupted", file=sys.stderr)
         return 1
+
+
+def _run(args: argparse.Namespace) -> int:
+    try:
+        return int(_module(args.verb).run(args))
+    except ImportError as error:
+        if args.verb not in ROS_VERBS:
+            raise
+        raise _RosMissingError(f"needs ROS 2: {error}") from error
+
+
+def _module(verb: str) -> ModuleType:
+    try:
+        return importlib.import_module(VERBS[verb])
+    except ImportError as error:
+        if verb not in ROS_VERBS:
+            raise
+        raise _RosMissingError(f"needs ROS 2: {error}") from error
+
+
+def _asked(arguments: Sequence[str]) -> str:
+    """The verb of a command line, or nothing."""
+    first = next((word for word in arguments if not word.startswith("-")), "")
+    return first if first in VERBS else ""
 
 
 def _is_setting(argument: str) -> bool:
@@ -96,10 +131,21 @@ def _parser(common: argparse.ArgumentParser, arguments: Sequence[str]) -> argpar
         parents=[common],
     )
     subparsers = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    asked = [argument for argument in arguments if not argument.startswith("-")][:1]
-    for verb in asked if asked and asked[0] in VERBS else VERBS:
-        importlib.import_module(VERBS[verb]).add_parser(subparsers)
+    asked = _asked(arguments)
+    if asked:
+        _module(asked).add_parser(subparsers)
+        return parser
+    for verb in VERBS:
+        _list(verb, subparsers)
     return parser
+
+
+def _list(verb: str, subparsers: Subparsers) -> None:
+    """Declare a verb among the others, also one that cannot be used here."""
+    try:
+        _module(verb).add_parser(subparsers)
+    except _RosMissingError:
+        subparsers.add_parser(verb, help="needs ROS 2, which is missing here")
 
 
 def _set_log_level(name: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pixloc_core.cli import VERBS, main
+from pixloc_core.cli import ROS_VERBS, VERBS, main
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -135,3 +135,44 @@ def test_the_package_can_be_run_as_a_module() -> None:
     assert result.returncode == 2
     assert result.stderr == "pixloc map: nowhere.h5: no such feature map\n"
     assert result.stdout == ""
+
+
+@pytest.fixture
+def ros_verb(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A verb whose module cannot be imported, as one of pixloc_ros without ROS."""
+    for table in (VERBS, ROS_VERBS):
+        monkeypatch.setitem(table, "fly", "no_such_ros_package.fly")
+    return "fly"
+
+
+@pytest.mark.parametrize("arguments", [["fly"], ["fly", "--help"], ["fly", "--height", "3"]])
+def test_a_verb_that_needs_ros_says_so_in_one_line(
+    arguments: list[str], ros_verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"pixloc {ros_verb}: needs ROS 2: ")
+    assert "no_such_ros_package" in err
+    assert err.count("\n") == 1
+
+
+def test_verbs_that_lack_ros_hinder_no_other(
+    ros_verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--help"])
+    assert caught.value.code == 0
+    assert f"{ros_verb} " in capsys.readouterr().out
+    assert main(["map", "info", "nowhere.h5"]) == 2
+
+
+def test_ros_missing_when_a_verb_runs_is_one_line_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_arguments: object) -> int:
+        raise ModuleNotFoundError("No module named 'rclpy'")
+
+    monkeypatch.setattr(importlib.import_module(VERBS["map"]), "run", fail)
+    monkeypatch.setitem(ROS_VERBS, "map", VERBS["map"])
+    assert main(["map", "info", "x.h5"]) == 2
+    assert capsys.readouterr().err == "pixloc map: needs ROS 2: No module named 'rclpy'\n"
