@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 from types import ModuleType
-from typing import NoReturn, TypeAlias
+from typing import NoReturn
 
 from pixloc_core.errors import PixlocError
 
@@ -28,7 +28,6 @@ VERBS = {
 # Those that live above the core: known by name only, so that the core needs no ROS.
 ROS_VERBS: dict[str, str] = {}
 VERBS |= ROS_VERBS
-Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -140,7 +139,7 @@ def _parser(common: argparse.ArgumentParser, arguments: Sequence[str]) -> argpar
     return parser
 
 
-def _list(verb: str, subparsers: Subparsers) -> None:
+def _list(verb: str, subparsers: "argparse._SubParsersAction[_OneLineParser]") -> None:
     """Declare a verb among the others, also one that cannot be used here."""
     try:
         _module(verb).add_parser(subparsers)
