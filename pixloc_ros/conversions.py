@@ -1,6 +1,6 @@
 """Poses, covariances, stamps and cameras: between ROS messages and the core (pure functions).
 
-Images are in `image_conversions.py`. The mathematics of the covariance is in docs/node.md.
+Images are in `image_conversions.py`. The mathematics of the covariance is in docs/covariance.md.
 """
 
 from typing import Any
@@ -18,7 +18,8 @@ from geometry_msgs.msg import Pose as PoseMessage
 from sensor_msgs.msg import CameraInfo
 
 from pixloc_core.errors import FormatError, FrameError
-from pixloc_core.geometry import Camera, Pose, so3
+from pixloc_core.geometry import Camera, Pose
+from pixloc_core.localizer.covariance import base_covariance  # noqa: F401 (for the node)
 from pixloc_core.shapes import Float, Tensor
 from pixloc_ros.transform_tree import RigidTransform
 
@@ -116,29 +117,6 @@ def pose_to_stamped(
     message.pose.pose = pose_to_message(map_from_base)
     message.pose.covariance = covariance.flatten().tolist()
     return message
-
-
-def base_covariance(
-    covariance: Float[Tensor, "6 6"], cam_from_map: Pose, cam_from_base: Pose
-) -> Float[Tensor, "6 6"]:
-    """Covariance of the base in the map, of that of the increment of `cam_from_map`.
-
-    Args:
-        covariance: Of `xi = (v, w)`, on the left of `cam_from_map`, in the camera frame.
-        cam_from_map: Pose it belongs to.
-        cam_from_base: Where the base is in the camera: the lever arm.
-
-    Returns:
-        Of x, y, z, rotX, rotY, rotZ: metres and radians, about the fixed axes of the map.
-
-    Source: docs/node.md (eq. 1 and 2).
-    """
-    map_from_cam = cam_from_map.R.mT.double()
-    jacobian = torch.zeros(6, 6, dtype=torch.float64)
-    jacobian[:3, :3] = jacobian[3:, 3:] = -map_from_cam
-    jacobian[:3, 3:] = map_from_cam @ so3.hat(cam_from_base.t.double())
-    result = jacobian @ covariance.double() @ jacobian.mT
-    return (result + result.mT) / 2
 
 
 class CameraReader:
