@@ -1,6 +1,7 @@
 """Write rosbag2 files (MCAP) of one camera on a robot with odometry."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,13 +70,24 @@ def write_bag(path: Path, recording: Recording, layout: BagLayout | None = None)
         FormatError: If the folder exists already, or an image cannot be read.
     """
     layout = layout or BagLayout()
+    with new_writer(path) as writer:
+        _write(writer, recording, layout)
+
+
+@contextmanager
+def new_writer(path: Path) -> Iterator[Writer]:
+    """An open writer of a new bag (MCAP), closed behind its `with` block.
+
+    Raises:
+        FormatError: If the folder exists already, or cannot be written.
+    """
     try:
         with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
-            _write(writer, recording, layout)
-    except WriterError as error:
-        raise FormatError(f"{path}: {error}") from error
+            yield writer
     except FileExistsError as error:
         raise FormatError(f"{path}: exists already, not overwriting") from error
+    except WriterError as error:
+        raise FormatError(f"{path}: {error}") from error
 
 
 def encode_jpeg(image: ImageSource) -> NDArray[np.uint8]:
@@ -111,7 +123,7 @@ def _write(writer: Writer, recording: Recording, layout: BagLayout) -> None:
     ]
     connections = {
         topic: writer.add_connection(
-            topic, kind, typestore=types, offered_qos_profiles=[_qos(latched=latched)]
+            topic, kind, typestore=types, offered_qos_profiles=[offered_qos(latched=latched)]
         )
         for topic, kind, latched in topics
     }
@@ -153,7 +165,8 @@ def _schedule(recording: Recording, layout: BagLayout) -> Iterator[tuple[int, st
         yield frame.stamp_ns, layout.image, image(frame)
 
 
-def _qos(*, latched: bool) -> Qos:
+def offered_qos(*, latched: bool) -> Qos:
+    """The reliable profile that topics are recorded with; fixed transforms are latched."""
     durability = QosDurability.TRANSIENT_LOCAL if latched else QosDurability.VOLATILE
     return Qos(
         history=QosHistory.KEEP_LAST,

@@ -64,3 +64,21 @@ def test_a_negative_drift_is_refused(
 ) -> None:
     assert main([*command, "--odometry-drift", "-1"]) == 2
     assert "drift" in capsys.readouterr().err
+
+
+def test_missing_inputs_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bag", "--images", "x", "--out", "y"]) == 2
+    assert "--list, --queries, --gt missing" in capsys.readouterr().err
+
+
+def test_a_bag_is_edited_and_its_cuts_are_told(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command) == 0
+    edit = ["bag", "edit", str(tmp_path / "bag"), str(tmp_path / "edited")]
+    assert main([*edit, "--keep", "0:0.3", "--keep", "0.1:", "--latency", "0.1"]) == 0
+    assert "cut at 0.3 s: the true pose jumps by" in capsys.readouterr().out
+    stamps = BagReader(tmp_path / "edited").image_stamps("/camera/image/compressed")
+    assert len(stamps) == 4
+    assert main([*edit, "--keep", "later"]) == 2
+    assert "expected BEGIN:END" in capsys.readouterr().err

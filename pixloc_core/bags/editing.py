@@ -1,0 +1,280 @@
+"""Cut, join, repeat, delay and thin out bags, for tests of what happens to a robot.
+
+Where two stretches that do not follow each other are joined, the robot is kidnapped: images and
+ground truth jump, while stamps and odometry go on as if nothing had happened.
+"""
+
+import logging
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rosbags.rosbag2 import Writer
+
+from pixloc_core.bags import messages
+from pixloc_core.bags.edit_plan import BagEdit, Cut, Stretch, to_ns, write_cuts
+from pixloc_core.bags.reader import BagReader, RawMessage
+from pixloc_core.bags.topics import BagLayout
+from pixloc_core.bags.trajectory import NANOSECONDS, Stamps, Trajectory
+from pixloc_core.bags.writer import new_writer, offered_qos
+from pixloc_core.errors import FormatError
+from pixloc_core.geometry import Pose
+
+logger = logging.getLogger(__name__)
+
+# A header stands first in its message: encapsulation (4 bytes), then seconds and nanoseconds.
+_STAMP_PLACE = 4
+_ODOMETRY = "nav_msgs/msg/Odometry"
+_CLOCK = "rosgraph_msgs/msg/Clock"
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """One stretch in the result.
+
+    Attributes:
+        stretch: What is kept.
+        offset_s: Where its begin lies, in seconds since the begin of the result.
+        correction: `new_odom_from_odom`: lets odometry go on from the stretch before.
+    """
+
+    stretch: Stretch
+    offset_s: float
+    correction: Pose
+
+
+def edit_bag(
+    source: BagReader, target: Path, edit: BagEdit, layout: BagLayout | None = None
+) -> tuple[Cut, ...]:
+    """Write a changed copy of a bag, with a list of its cuts beside the messages.
+
+    Args:
+        source: The bag; it stays as it is.
+        target: Folder of the new one.
+        edit: What to change.
+        layout: Topics and frames.
+
+    Returns:
+        The cuts.
+
+    Raises:
+        FormatError: If nothing is left, or the folder exists already.
+    """
+    layout = layout or BagLayout()
+    editor = _Editor(source, edit, layout)
+    order = sorted(editor.schedule(), key=lambda entry: entry[:2])
+    if not order:
+        raise FormatError(f"{source.path}: nothing is left of it")
+    with new_writer(target) as writer:
+        editor.write(writer, order)
+    cuts = editor.cuts()
+    write_cuts(target, cuts)
+    return cuts
+
+
+class _Editor:
+    def __init__(self, source: BagReader, edit: BagEdit, layout: BagLayout) -> None:
+        self._source, self._edit, self._layout = source, edit, layout
+        self._store = messages.typestore()
+        self._topics = self._usable_topics()
+        self._raw = list(source.raw(list(self._topics)))
+        self._stamps = [self._stamp(raw) for raw in self._raw]
+        self._odometry = self._poses(layout.tf, layout.odom_frame, layout.base_frame)
+        self._placed = self._place()
+
+    def _usable_topics(self) -> dict[str, str]:
+        usable = {}
+        for topic, kind in self._source.topics.items():
+            if kind in self._store.fielddefs and kind != _CLOCK:
+                usable[topic] = kind
+            else:
+                logger.warning("%s: left out, type %s cannot be edited", topic, kind)
+        return usable
+
+    def _poses(self, topic: str, parent: str, child: str) -> Trajectory:
+        if topic not in self._topics:
+            return Trajectory.from_samples({})
+        return self._source.transforms(topic, parent, child)
+
+    def _place(self) -> list[_Placed]:
+        """Stretches one after the other, and what joins their odometry."""
+        duration = self._source.duration_s
+        # The last message belongs to the bag, too.
+        whole = duration + 1e-9
+        stretches = self._edit.stretches or (Stretch(0.0, whole),)
+        placed: list[_Placed] = []
+        offset, correction = 0.0, Pose.identity(dtype=torch.float64)
+        for stretch in stretches * self._edit.repeats:
+            if stretch.begin_s > duration:
+                raise FormatError(
+                    f"{self._source.path}: stretch {stretch} begins behind its end "
+                    f"({duration:.1f} s)"
+                )
+            kept = Stretch(stretch.begin_s, min(stretch.end_s, whole))
+            if placed:
+                correction = self._join(placed[-1], kept)
+            placed.append(_Placed(kept, offset, correction))
+            offset += kept.length_s
+        return placed
+
+    def _join(self, before: _Placed, stretch: Stretch) -> Pose:
+        """Correction that lets the odometry of a stretch follow that of the one before."""
+        earlier = self._within(self._odometry, before.stretch)
+        later = self._within(self._odometry, stretch)
+        if len(earlier) < 2 or not len(later):
+            return before.correction
+        expected = _go_on(earlier, before.stretch.length_s + later.times_s[0])
+        return (before.correction @ expected @ later.poses[0].inv()).normalized()
+
+    def _within(self, whole: Trajectory, stretch: Stretch) -> "_Part":
+        """Poses of a stretch in the order in which they are played."""
+        times_s = self._bag_seconds(whole.stamps_ns)
+        kept = [index for index, time in enumerate(times_s) if stretch.holds(time)]
+        kept.sort(key=lambda index: stretch.elapsed_s(times_s[index]))
+        return _Part([stretch.elapsed_s(times_s[i]) for i in kept], [whole.poses[i] for i in kept])
+
+    def _bag_seconds(self, stamps_ns: Stamps) -> list[float]:
+        return [(stamp - self._source.start_ns) / NANOSECONDS for stamp in stamps_ns.tolist()]
+
+    @property
+    def _start_ns(self) -> int:
+        """Stamp at which the result begins: that of its first stretch."""
+        return self._source.start_ns + to_ns(self._placed[0].stretch.begin_s)
+
+    def schedule(self) -> Iterator[tuple[int, int, int, int]]:
+        """Time of recording, rank, message and stretch (by index) of all that is written."""
+        static = self._layout.tf_static
+        for index, raw in enumerate(self._raw):
+            if raw.topic == static:
+                yield self._start_ns, index, index, -1
+        for place, part in enumerate(self._placed):
+            for index, (raw, old) in enumerate(zip(self._raw, self._stamps, strict=True)):
+                time_s = (old - self._source.start_ns) / NANOSECONDS
+                if raw.topic == static or not part.stretch.holds(time_s):
+                    continue
+                stamp = self._new_stamp(old, part)
+                if self._is_out(raw.topic, (stamp - self._start_ns) / NANOSECONDS):
+                    continue
+                arrival = stamp + raw.stamp_ns - old + self._latency_ns(raw.topic)
+                yield arrival, place * len(self._raw) + index, index, place
+
+    def _new_stamp(self, stamp_ns: int, part: _Placed) -> int:
+        elapsed = abs(stamp_ns - self._source.start_ns - to_ns(part.stretch.begin_s))
+        return self._start_ns + to_ns(part.offset_s) + elapsed
+
+    def _is_image(self, topic: str) -> bool:
+        return topic in (self._layout.image, self._layout.camera_info)
+
+    def _latency_ns(self, topic: str) -> int:
+        return to_ns(self._edit.image_latency_s) if self._is_image(topic) else 0
+
+    def _is_out(self, topic: str, time_s: float) -> bool:
+        return any(
+            outage.begin_s <= time_s < outage.end_s
+            and (topic == outage.topic if outage.topic else self._is_image(topic))
+            for outage in self._edit.outages
+        )
+
+    def _stamp(self, raw: RawMessage) -> int:
+        """Header stamp of a message; the time of recording where it has none."""
+        fields = self._store.fielddefs[raw.kind][1]
+        if raw.kind == messages.TF_MESSAGE:
+            transforms = self._store.deserialize_cdr(raw.cdr, raw.kind).transforms
+            return messages.stamp_of(transforms[0]) if len(transforms) else raw.stamp_ns
+        if not fields or fields[0][0] != "header":
+            return raw.stamp_ns
+        seconds, rest = struct.unpack_from(_stamp_format(raw.cdr), raw.cdr, _STAMP_PLACE)
+        return int(seconds) * NANOSECONDS + int(rest)
+
+    def write(self, writer: Writer, order: list[tuple[int, int, int, int]]) -> None:
+        """Write the messages of a schedule."""
+        connections = {
+            topic: writer.add_connection(
+                topic,
+                kind,
+                typestore=self._store,
+                offered_qos_profiles=[offered_qos(latched=topic == self._layout.tf_static)],
+            )
+            for topic, kind in self._topics.items()
+        }
+        for arrival, _, index, place in order:
+            raw = self._raw[index]
+            cdr = raw.cdr if place < 0 else self._moved(raw, self._placed[place])
+            writer.write(connections[raw.topic], arrival, cdr)
+
+    def _moved(self, raw: RawMessage, part: _Placed) -> bytes:
+        """Content of a message at its new time."""
+        if raw.kind == messages.TF_MESSAGE:
+            return self._moved_transforms(raw, part)
+        fields = self._store.fielddefs[raw.kind][1]
+        if not fields or fields[0][0] != "header":
+            return raw.cdr
+        cdr = bytearray(self._corrected_odometry(raw, part) if raw.kind == _ODOMETRY else raw.cdr)
+        stamp = divmod(self._new_stamp(self._stamp(raw), part), NANOSECONDS)
+        struct.pack_into(_stamp_format(cdr), cdr, _STAMP_PLACE, *stamp)
+        return bytes(cdr)
+
+    def _moved_transforms(self, raw: RawMessage, part: _Placed) -> bytes:
+        edge = (self._layout.odom_frame, self._layout.base_frame)
+        moved = []
+        for item in self._store.deserialize_cdr(raw.cdr, raw.kind).transforms:
+            pose = messages.read_pose(item)
+            frames = (item.header.frame_id, item.child_frame_id)
+            if frames == edge:
+                pose = (part.correction @ pose).normalized()
+            stamp = self._new_stamp(messages.stamp_of(item), part)
+            moved += messages.transform_message(stamp, *frames, pose).transforms
+        message = self._store.types[messages.TF_MESSAGE](transforms=moved)
+        return bytes(self._store.serialize_cdr(message, raw.kind))
+
+    def _corrected_odometry(self, raw: RawMessage, part: _Placed) -> bytes:
+        message = self._store.deserialize_cdr(raw.cdr, raw.kind)
+        pose = (part.correction @ messages.read_pose(message.pose)).normalized()
+        placed: Any = messages.pose_stamped(0, "", pose).pose
+        message.pose.pose = placed
+        return bytes(self._store.serialize_cdr(message, raw.kind))
+
+    def cuts(self) -> tuple[Cut, ...]:
+        """Where stretches meet, and how far the true pose jumps there."""
+        if self._layout.ground_truth not in self._topics:
+            return tuple(self._cut(part, 0.0, 0.0) for part in self._placed[1:])
+        truth = self._source.trajectory(self._layout.ground_truth)
+        cuts = []
+        for before, part in zip(self._placed[:-1], self._placed[1:], strict=True):
+            earlier, later = (self._within(truth, p.stretch) for p in (before, part))
+            if len(earlier) < 2 or not len(later):
+                cuts.append(self._cut(part, 0.0, 0.0))
+                continue
+            expected = _go_on(earlier, before.stretch.length_s + later.times_s[0])
+            jump = expected.inv() @ later.poses[0]
+            cuts.append(self._cut(part, float(jump.t.norm()), float(jump.magnitude()[0])))
+        return tuple(cuts)
+
+    def _cut(self, part: _Placed, position: float, rotation_deg: float) -> Cut:
+        return Cut(self._start_ns + to_ns(part.offset_s), position, rotation_deg)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Poses of a stretch by the seconds since its begin, in the order in which they are played."""
+
+    times_s: list[float]
+    poses: list[Pose]
+
+    def __len__(self) -> int:
+        return len(self.poses)
+
+
+def _go_on(part: _Part, time_s: float) -> Pose:
+    """Where the motion of the last two poses leads at a time, at constant speed."""
+    (before, last), (first_s, last_s) = part.poses[-2:], part.times_s[-2:]
+    share = (time_s - last_s) / (last_s - first_s)
+    return last @ Pose.exp(share * (before.inv() @ last).log())
+
+
+def _stamp_format(cdr: bytes | bytearray) -> str:
+    """How seconds and nanoseconds are packed: the second byte tells the order of bytes."""
+    return "<iI" if cdr[1] & 1 else ">iI"
