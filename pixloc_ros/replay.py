@@ -18,6 +18,7 @@ from nav_msgs.msg import Odometry
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.utilities import remove_ros_args
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, Imu
 
@@ -170,7 +171,8 @@ def main() -> int:
     parser.add_argument("--exclude", nargs="*", default=list(defaults.exclude), metavar="TOPIC")
     parser.add_argument("--best-effort", action="store_true", help="as a camera driver does")
     parser.add_argument("--wait", type=float, default=10.0, help="seconds to wait for listeners")
-    args = parser.parse_args()
+    # A launch file adds arguments for ROS, which rclpy reads itself.
+    args = parser.parse_args(remove_ros_args(sys.argv)[1:])
     try:
         config = ReplayConfig(
             rate=args.rate, exclude=tuple(args.exclude), reliable=not args.best_effort
