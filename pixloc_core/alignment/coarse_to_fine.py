@@ -1,4 +1,4 @@
-"""Coarse-to-fine alignment of an image to map points, from one or many initial poses."""
+"""Coarse-to-fine alignment of images to map points, from one or many initial poses."""
 
 import math
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ import torch
 
 from pixloc_core.alignment.aligner_config import AlignerConfig, at_level
 from pixloc_core.alignment.cost import FeatureMetricCost, PointResiduals
+from pixloc_core.alignment.rig_cost import RigCost, Sight, rig_cost
 from pixloc_core.alignment.uncertainty import PoseCovariance, pose_covariance
 from pixloc_core.errors import ConfigError, ShapeError
 from pixloc_core.features.pyramid import FeaturePyramid
@@ -45,9 +46,11 @@ class AlignmentResult:
             the level failed.
         pose_per_level: Poses at the end of each level, coarse to fine; where a level failed, the
             pose that it began with.
+        candidates: Poses `(c)` of all hypotheses that reached the last level, best first, before
+            the last ones were dropped.
         num_iterations: Steps tried, all levels together.
         points_level: Pyramid level of `points`.
-        points: How the points fit at the best pose.
+        points: How the points fit at the best pose, camera after camera.
         covariance: Of the best pose.
     """
 
@@ -58,6 +61,7 @@ class AlignmentResult:
     equations: NormalEquations
     cost_per_level: Float[Tensor, "k l"]
     pose_per_level: tuple[Pose, ...]
+    candidates: Pose
     num_iterations: Int[Tensor, " k"]
     points_level: int
     points: PointResiduals
@@ -114,11 +118,7 @@ def align(
     damping: Sequence[Damping] | None = None,
     trace: Trace | None = None,
 ) -> AlignmentResult:
-    """Find the poses from which the points look as the map remembers them.
-
-    Every hypothesis is optimized at every level from coarse to fine; after each level only the
-    best ones are followed on. A level that fails for a hypothesis leaves its pose as it was; one
-    that leads it astray is overtaken by its initial pose, which starts again at the next level.
+    """Find the poses from which one camera sees the points as the map remembers them.
 
     Args:
         pyramid: Features of the query; also of a batch of queries (training), then with a batch
@@ -127,14 +127,44 @@ def align(
         points: Map points and their descriptors, with the levels of the pyramid.
         cam_from_map: Initial poses `(k)`, float64.
         config: All settings.
-        damping: Damping policies, one per pyramid level, in place of that of the config.
-        trace: Records all iterations, labelled by the stride of the level.
+        damping: See `align_rig`.
+        trace: See `align_rig`.
 
     Raises:
         ShapeError: If points and pyramid do not fit each other, or poses are not a vector.
         ConfigError: If the config names levels that the pyramid does not have.
     """
-    levels = _levels(pyramid, points, cam_from_map, config)
+    sights = (Sight(pyramid, points),)
+    return align_rig(sights, cam_from_map, config, damping=damping, trace=trace)
+
+
+def align_rig(
+    sights: Sequence[Sight],
+    cam_from_map: Pose,
+    config: AlignerConfig,
+    *,
+    damping: Sequence[Damping] | None = None,
+    trace: Trace | None = None,
+) -> AlignmentResult:
+    """Find the poses from which all cameras of a rig see their points as the map remembers them.
+
+    Every hypothesis is optimized at every level from coarse to fine; after each level only the
+    best ones are followed on. A level that fails for a hypothesis leaves its pose as it was; one
+    that leads it astray is overtaken by its initial pose, which starts again at the next level.
+
+    Args:
+        sights: What each camera is aligned by, with the same levels; at least one.
+        cam_from_map: Initial poses `(k)` of the first camera, float64.
+        config: All settings; numbers of points are per camera.
+        damping: Damping policies, one per pyramid level, in place of that of the config.
+        trace: Records all iterations, labelled by the stride of the level.
+
+    Raises:
+        ShapeError: If poses are not a vector.
+        ConfigError: If the config names levels that the pyramids do not have.
+    """
+    pyramid = sights[0].pyramid
+    levels = _levels(pyramid, cam_from_map, config)
     is_batch = pyramid[0].features.ndim > 3
     followed: _Followed | None = None
     for level in levels:
@@ -143,12 +173,11 @@ def align(
             followed = _with_starts(followed, cam_from_map)
         poses = cam_from_map if followed is None else followed.pose
         poses = poses.detach() if is_batch else poses
-        some = slice(None) if is_batch else _some_points(len(poses), len(points), config, level)
-        cost = _level_cost(pyramid, points, config, level, some)
+        some = None if is_batch else len(poses)
         if trace is not None:
             trace.label = f"stride {pyramid[level].stride}"
         result = optimize(
-            cost,
+            level_cost(sights, config, level, some),
             poses,
             config.damping if damping is None else damping[level],
             config.optimizer,
@@ -159,19 +188,14 @@ def align(
         if again:
             followed = _better_half(followed, level)
         if not is_batch:
-            followed = _prune(followed, level, at_level(config.keep, level))
+            followed = _best_first(followed, level)
+            candidates = followed.pose
+            followed = _prune(followed, at_level(config.keep, level))
     assert followed is not None
-    return _finish(followed, pyramid, points, config, is_batch=is_batch)
+    return _finish(followed, sights, config, candidates=None if is_batch else candidates)
 
 
-def _levels(
-    pyramid: FeaturePyramid, points: PointFeatures, poses: Pose, config: AlignerConfig
-) -> list[int]:
-    if len(points.descriptors) != len(pyramid):
-        raise ShapeError(
-            f"points have descriptors for {len(points.descriptors)} levels, expected "
-            f"{len(pyramid)} as the pyramid has"
-        )
+def _levels(pyramid: FeaturePyramid, poses: Pose, config: AlignerConfig) -> list[int]:
     if poses.ndim != 1 or len(poses) == 0:
         raise ShapeError(f"initial poses have shape {tuple(poses.shape)}, expected (k,), k > 0")
     levels = sorted(set(config.levels) or range(len(pyramid)), reverse=True)
@@ -182,25 +206,38 @@ def _levels(
     return levels
 
 
-def _some_points(num_poses: int, num_points: int, config: AlignerConfig, level: int) -> slice:
-    """The points used at a level: the first ones, or every m-th of them for many poses."""
-    count = min(num_points, at_level(config.num_points, level))
-    wanted = math.ceil(num_poses * count / config.max_rows)
-    return slice(0, count, max(1, min(wanted, count // FEWEST_POINTS)))
+def level_cost(
+    sights: Sequence[Sight], config: AlignerConfig, level: int, num_poses: int | None = None
+) -> FeatureMetricCost | RigCost:
+    """Cost of a rig at a level.
 
-
-def _level_cost(
-    pyramid: FeaturePyramid, points: PointFeatures, config: AlignerConfig, level: int, some: slice
-) -> FeatureMetricCost:
-    """Cost of some of the points at a level."""
-    return FeatureMetricCost(
-        pyramid[level],
-        points.points_map[..., some, :],
-        points.descriptors[level][..., some, :],
-        points.confidences[level][..., some],
-        config.level_loss(level),
-        config.level_cost(level),
-    )
+    Args:
+        sights: The cameras.
+        config: All settings.
+        level: Pyramid level.
+        num_poses: How many poses will be tried together, which says how many of the points are
+            used, the most useful ones; None: all of them.
+    """
+    counts = [len(sight.points) for sight in sights]
+    every = 1
+    if num_poses is not None:
+        counts = [min(count, at_level(config.num_points, level)) for count in counts]
+        # Of many poses every m-th point.
+        wanted = math.ceil(num_poses * sum(counts) / config.max_rows)
+        every = max(1, min(wanted, sum(counts) // FEWEST_POINTS))
+    costs = []
+    for sight, count in zip(sights, counts, strict=True):
+        some, points = slice(0, count, every), sight.points
+        cost = FeatureMetricCost(
+            sight.pyramid[level],
+            points.points_map[..., some, :],
+            points.descriptors[level][..., some, :],
+            points.confidences[level][..., some],
+            config.level_loss(level),
+            config.level_cost(level),
+        )
+        costs.append(cost)
+    return rig_cost(costs, sights)
 
 
 def _merge(before: _Followed | None, initial: Pose, result: LmResult, level: int) -> _Followed:
@@ -258,10 +295,14 @@ def _better_half(followed: _Followed, level: int) -> _Followed:
     return followed.select(torch.arange(half, device=cost.device) + half * again)
 
 
-def _prune(followed: _Followed, level: int, keep: int) -> _Followed:
-    """The best hypotheses first; those that failed, and doubles of better ones, last."""
+def _best_first(followed: _Followed, level: int) -> _Followed:
+    """The hypotheses by cost; those that failed at this level last."""
     cost = torch.where(followed.level == level, followed.equations.cost, torch.inf)
-    followed = followed.select(cost.sort(stable=True).indices)
+    return followed.select(cost.sort(stable=True).indices)
+
+
+def _prune(followed: _Followed, keep: int) -> _Followed:
+    """The first of hypotheses in order; doubles of better ones go first."""
     if len(followed.hypothesis) <= keep:
         return followed
     return followed.select(_doubles(followed).sort(stable=True).indices[:keep])
@@ -279,20 +320,17 @@ def _doubles(followed: _Followed) -> Bool[Tensor, " k"]:
 
 
 def _finish(
-    followed: _Followed,
-    pyramid: FeaturePyramid,
-    points: PointFeatures,
-    config: AlignerConfig,
-    *,
-    is_batch: bool,
+    followed: _Followed, sights: Sequence[Sight], config: AlignerConfig, candidates: Pose | None
 ) -> AlignmentResult:
+    """The result; candidates are None of a training batch."""
+    is_batch = candidates is None
     best = slice(None) if is_batch else 0
     finest = min(config.levels, default=0)
     level = finest if is_batch else max(int(followed.level[0]), finest)
     pose = followed.pose if followed.pose.requires_grad else followed.pose.normalized()
     # Of a training batch the evidence is looked at only: it needs no gradient.
     with torch.set_grad_enabled(torch.is_grad_enabled() and not is_batch):
-        cost = _level_cost(pyramid, points, config, level, slice(None))
+        cost = level_cost(sights, config, level)
         residuals = cost.points(pose[best])
         covariance = pose_covariance(cost.linearize(pose[best]).H, residuals.scores)
     return AlignmentResult(
@@ -303,6 +341,7 @@ def _finish(
         equations=followed.equations,
         cost_per_level=torch.stack(followed.cost_per_level, -1),
         pose_per_level=followed.pose_per_level,
+        candidates=pose if candidates is None else candidates.normalized(),
         num_iterations=followed.num_iterations,
         points_level=level,
         points=residuals,
