@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import yaml
 from rclpy.clock import JumpHandle, JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from rclpy.node import Node
@@ -131,7 +132,9 @@ class Tf2Frames:
 
     def knows(self, frame: str) -> bool:
         """See `FrameSource.knows`."""
-        return f"{frame}:" in self._buffer.all_frames_as_yaml()
+        # By child, each with its parent; a root stands nowhere but there. A list if empty.
+        edges = dict(yaml.safe_load(self._buffer.all_frames_as_yaml()) or {})
+        return frame in edges or any(edge["parent"] == frame for edge in edges.values())
 
     def lookup(self, target: str, source: str, stamp_ns: int | None, timeout_s: float) -> Pose:
         """See `FrameSource.lookup`."""

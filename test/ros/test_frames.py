@@ -130,7 +130,25 @@ def test_tf2_is_asked_again_until_it_knows():
     frames = Tf2Frames(FakeTf2Buffer(), None, LookupError)
     assert frames.lookup("odom", "base", 3 * SECOND, 5.0).t.tolist() == [3.0, 0.0, 0.0]
     assert frames.knows("odom")
+    assert frames.knows("map")
     assert not frames.knows("od")
+    assert not frames.knows("om")
+
+
+def test_the_real_tf2_knows_the_frames_that_it_has_heard_of():
+    tf2_ros = pytest.importorskip("tf2_ros", reason="needs tf2_ros of a full ROS 2")
+    buffer = tf2_ros.Buffer()
+    frames = Tf2Frames(buffer, None, tf2_ros.TransformException)
+    assert not frames.knows("odom")
+    for second in (1, 2):
+        transform = pose_to_transform(at(float(second)), "odom", "base", second * SECOND)
+        buffer.set_transform(transform, "test")
+    assert frames.knows("odom")
+    assert frames.knows("base")
+    assert not frames.knows("bas")
+    assert frames.lookup("odom", "base", 3 * SECOND // 2, 1.0).t.tolist() == [1.5, 0.0, 0.0]
+    with pytest.raises(FrameError, match="extrapolation"):
+        frames.lookup("odom", "base", 5 * SECOND, 0.05)
 
 
 def test_what_tf2_does_not_know_in_time_is_one_line():
@@ -158,9 +176,10 @@ def test_tf2_of_a_full_ros_is_preferred(ros, monkeypatch):
     assert buffer.cleared
 
 
-def test_transforms_are_forgotten_when_the_clock_goes_back(ros, spin):
+def test_transforms_are_forgotten_when_the_clock_goes_back(ros, spin, monkeypatch):
+    # tf2 forgets on its own accord; this is about our tree.
+    monkeypatch.setitem(sys.modules, "tf2_ros", None)
     ros("-p", "use_sim_time:=true")
-
     node = Node("listener")
     frames = listen(node, 10.0, print)
     clock = node.create_publisher(Clock, "/clock", 10)
