@@ -1,8 +1,6 @@
 """Writing a feature map: all of it, or nothing."""
 
 import json
-import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +12,7 @@ import numpy as np
 from pixloc_core.errors import MapError
 from pixloc_core.map.map_file import FORMAT, VERSION, level_path, write_sparse
 from pixloc_core.map.sparse_map import SparseMap
+from pixloc_core.map.whole_file import new_hdf5
 from pixloc_core.shapes import Float, Tensor
 
 
@@ -116,37 +115,16 @@ def create_feature_map(
     Raises:
         MapError: If the folder cannot be written, or an image was left out.
     """
-    target = Path(path)
-    try:
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    except OSError as error:
-        raise MapError(f"{target}: cannot be written ({error.strerror})") from error
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        with h5py.File(temporary, "w", libver="v110") as file:
-            file.attrs["format"] = FORMAT
-            file.attrs["version"] = VERSION
-            file.attrs["complete"] = False
-            file.attrs["extractor_fingerprint"] = extractor_fingerprint
-            file.attrs["extractor_config"] = json.dumps(dict(extractor_config), sort_keys=True)
-            write_sparse(file, sparse)
-            writer = FeatureMapWriter(file, sparse, channels)
-            yield writer
-            writer.finish()
-        _publish(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _publish(temporary: Path, target: Path) -> None:
-    """Bring the file to the disk, then under its name, with the rights a new file would have."""
-    with temporary.open("rb+") as stream:
-        os.fsync(stream.fileno())
-    umask = os.umask(0)
-    os.umask(umask)
-    temporary.chmod(0o666 & ~umask)
-    os.replace(temporary, target)
+    with new_hdf5(path) as file:
+        file.attrs["format"] = FORMAT
+        file.attrs["version"] = VERSION
+        file.attrs["complete"] = False
+        file.attrs["extractor_fingerprint"] = extractor_fingerprint
+        file.attrs["extractor_config"] = json.dumps(dict(extractor_config), sort_keys=True)
+        write_sparse(file, sparse)
+        writer = FeatureMapWriter(file, sparse, channels)
+        yield writer
+        writer.finish()
 
 
 def _contiguous(file: h5py.File, path: str, shape: tuple[int, ...]) -> h5py.Dataset:
