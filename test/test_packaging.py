@@ -138,3 +138,15 @@ def test_building_messages_outside_a_venv_is_refused_in_one_line():
     assert result.stderr.splitlines() == [
         "build_interfaces: run me with the python of a virtual environment (make venv does)"
     ]
+
+
+def test_pip_installs_every_file_of_config_and_launch():
+    data = metadata()["options.data_files"]
+    installed = {path for files in data.values() for name in files.split() for path in glob(name)}
+    for folder in ("config", "launch"):
+        files = {path for path in (REPOSITORY / folder).rglob("*.*") if path.suffix != ".pyc"}
+        assert files <= installed
+
+
+def glob(pattern: str) -> set[Path]:
+    return set(REPOSITORY.glob(pattern))
