@@ -1,0 +1,63 @@
+"""How good the evidence for one pose is, besides the cost that the optimizer minimized."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+
+from pixloc_core.localizer.result import Localization
+from pixloc_core.localizer.state_config import StateConfig
+
+
+class Grade(IntEnum):
+    """What a pose may be used for."""
+
+    BAD = 0
+    WEAK = 1
+    GOOD = 2
+
+
+@dataclass(frozen=True)
+class GradedEvidence:
+    """Verdict over the checks.
+
+    Attributes:
+        grade: GOOD to be published as it is, WEAK with raised covariance, BAD not at all.
+        reason: The checks that failed; empty if none did.
+    """
+
+    grade: Grade
+    reason: str = ""
+
+
+NO_DOUBT = GradedEvidence(Grade.GOOD)
+
+
+def grade(found: Localization, config: StateConfig) -> GradedEvidence:
+    """Hold the checks of an answer against their limits; NaN (not looked at) passes."""
+    failed = list(_failures(found, config))
+    if not failed:
+        return GradedEvidence(Grade.GOOD)
+    is_bad = len(failed) >= config.bad_checks
+    return GradedEvidence(Grade.BAD if is_bad else Grade.WEAK, "; ".join(failed))
+
+
+def _failures(found: Localization, config: StateConfig) -> Iterator[str]:
+    checks = found.checks
+    if checks is None:
+        return
+    heldout, restarts = checks.heldout_score, checks.restart_agreement
+    levels, confident = checks.level_spread_px, checks.confident_share
+    if not math.isnan(heldout) and heldout < config.min_heldout_score:
+        expected = f"expected {config.min_heldout_score:.0%}"
+        yield f"{heldout:.0%} of the held-out points agree, {expected}"
+    if not math.isnan(restarts) and restarts < config.min_restart_agreement:
+        yield (
+            f"{restarts:.0%} of the disturbed restarts come back, expected "
+            f"{config.min_restart_agreement:.0%}"
+        )
+    if not math.isnan(levels) and levels > config.max_level_spread:
+        yield f"levels disagree by {levels:.1f} px, limit {config.max_level_spread:g} px"
+    if not math.isnan(confident) and confident < config.min_confident_share:
+        expected = f"expected {config.min_confident_share:.1%}"
+        yield f"{confident:.1%} of the image is relied on, {expected}"
