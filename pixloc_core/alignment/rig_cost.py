@@ -38,9 +38,14 @@ class Sight:
 
     def cam_from_map(self, first_from_map: Pose) -> Pose:
         """Poses of this camera at poses of the first one."""
-        if self.cam_from_first is None:
-            return first_from_map
-        return self.cam_from_first.to(first_from_map.data) @ first_from_map
+        return pose_of_camera(self.cam_from_first, first_from_map)
+
+
+def pose_of_camera(cam_from_first: Pose | None, first_from_map: Pose) -> Pose:
+    """Poses of a camera at poses of the first one; None: it is the first one."""
+    if cam_from_first is None:
+        return first_from_map
+    return cam_from_first.to(first_from_map.data) @ first_from_map
 
 
 def increment_of_camera(cam_from_first: Pose) -> Float[Tensor, "6 6"]:

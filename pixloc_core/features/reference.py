@@ -18,7 +18,7 @@ from pixloc_core.features.observations import Samples, find_images, sample_image
 from pixloc_core.map.feature_map import FeatureMap
 from pixloc_core.map.selection import Selection
 from pixloc_core.map.sparse_map import SparseMap
-from pixloc_core.shapes import Float, Int, Tensor
+from pixloc_core.shapes import Bool, Float, Int, Tensor
 
 # Called with the number of images done and their total.
 Progress = Callable[[int, int], None]
@@ -46,6 +46,15 @@ class PointFeatures:
 
     def __len__(self) -> int:
         return self.points_map.shape[-2]
+
+    def select(self, index: slice | Bool[Tensor, " n"]) -> "PointFeatures":
+        """Some of the points; not of a batch."""
+        return PointFeatures(
+            self.points_map[index],
+            tuple(level[index] for level in self.descriptors),
+            tuple(level[index] for level in self.confidences),
+            self.point_idx[index],
+        )
 
     def to(self, device: torch.device | str) -> "PointFeatures":
         """The same on another device."""

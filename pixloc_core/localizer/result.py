@@ -1,5 +1,6 @@
 """What the localizer answers: a pose with its evidence, or the reason why there is none."""
 
+import math
 from dataclasses import dataclass, field, fields
 from enum import Enum
 
@@ -31,6 +32,7 @@ class Timings:
     gather_ms: float = 0.0
     align_ms: float = 0.0
     verify_ms: float = 0.0
+    check_ms: float = 0.0
 
     @property
     def total_ms(self) -> float:
@@ -58,6 +60,52 @@ class Evidence:
 
 
 @dataclass(frozen=True)
+class Checks:
+    """What speaks for a pose apart from the cost that it minimizes; NaN where not looked at.
+
+    Attributes:
+        heldout_score: Share of the points kept out of the alignment that agree with the image.
+        restart_agreement: Share of disturbed poses that come back when they are refined.
+        restart_spread_px: Median over these of the distance from where the pose itself ends when
+            refined alike: mean motion of the points, pixels of the image.
+        level_spread_px: The same between the poses of the last two levels of the pyramid.
+        confident_share: Share of the pixels of the finest level that the features rely on, of
+            those that are not masked, of all cameras.
+    """
+
+    heldout_score: float = math.nan
+    restart_agreement: float = math.nan
+    restart_spread_px: float = math.nan
+    level_spread_px: float = math.nan
+    confident_share: float = math.nan
+
+
+@dataclass(frozen=True)
+class ViewResult:
+    """What the answer says of the image of one camera.
+
+    Attributes:
+        image_size: Width and height of the image in pixels.
+        confidence: Confidence of the finest level, at that level's resolution; None if the image
+            shows nothing.
+        evidence: The map points that this camera was aligned to, at the final pose; None if there
+            are none.
+    """
+
+    image_size: tuple[int, int]
+    confidence: Float[Tensor, "h w"] | None = None
+    evidence: Evidence | None = None
+
+    def confidence_image(self) -> np.ndarray:
+        """Confidence of every pixel, float32 (h, w) in [0, 1]; zeros if unknown."""
+        width, height = self.image_size
+        if self.confidence is None:
+            return np.zeros((height, width), np.float32)
+        small = self.confidence.detach().float().cpu().numpy()
+        return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR))
+
+
+@dataclass(frozen=True)
 class Localization:
     """The answer to one query.
 
@@ -73,9 +121,14 @@ class Localization:
         cost_per_level: Mean robust cost at the end of each level, coarse to fine.
         references: Names of the map images used.
         timings: Wall time per stage.
-        confidence: Confidence of the finest level, at that level's resolution.
+        confidence: Confidence of the finest level, at that level's resolution; this and the next
+            two are those of the first camera.
         image_size: Width and height of the query in pixels.
         evidence: The points at the final pose, or None.
+        views: The same three of every camera of a rig, the first one, too.
+        hypotheses: Poses (batch shape (k,)) that were still followed at the end, best first, the
+            one found among them; whether or not it is believed. None if no alignment was begun.
+        checks: Evidence apart from the optimizer's own cost; None without a pose.
     """
 
     status: LocalizationStatus
@@ -91,6 +144,9 @@ class Localization:
     confidence: Float[Tensor, "h w"] | None = None
     image_size: tuple[int, int] = (0, 0)
     evidence: Evidence | None = None
+    views: tuple[ViewResult, ...] = ()
+    hypotheses: Pose | None = None
+    checks: Checks | None = None
 
     @property
     def localized(self) -> bool:
@@ -99,8 +155,4 @@ class Localization:
 
     def confidence_image(self) -> np.ndarray:
         """Confidence of every pixel of the query, float32 (h, w) in [0, 1]; zeros if unknown."""
-        width, height = self.image_size
-        if self.confidence is None:
-            return np.zeros((height, width), np.float32)
-        small = self.confidence.detach().float().cpu().numpy()
-        return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR))
+        return ViewResult(self.image_size, self.confidence).confidence_image()

@@ -1,15 +1,14 @@
 """Whether a pose can be believed: do the points look, at that pose, as the map remembers them?"""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pixloc_core.alignment.aligner_config import AlignerConfig
-from pixloc_core.alignment.coarse_to_fine import AlignmentResult
-from pixloc_core.alignment.cost import FeatureMetricCost
+from pixloc_core.alignment.coarse_to_fine import AlignmentResult, level_cost
+from pixloc_core.alignment.rig_cost import Sight
 from pixloc_core.config import check, setting
 from pixloc_core.features.agreement import Agreement
-from pixloc_core.features.pyramid import FeaturePyramid
-from pixloc_core.features.reference import PointFeatures
-from pixloc_core.geometry import Camera
+from pixloc_core.geometry import Camera, Pose
 from pixloc_core.localizer.result import Evidence, LocalizationStatus
 from pixloc_core.optim.levenberg_marquardt import LmStatus
 
@@ -71,14 +70,23 @@ def _given(value: float, otherwise: float) -> float:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the points say about the best pose of an alignment."""
+    """What the points say about the best pose of an alignment.
+
+    Attributes:
+        status: `LOCALIZED`, or why the pose is not believed.
+        reason: One line for people.
+        score: Share of the points in the images that agree.
+        num_points: Points in the images.
+        num_inliers: Those that agree.
+        evidence: The points, camera after camera as they were given.
+    """
 
     status: LocalizationStatus
     reason: str
     score: float
     num_points: int
     num_inliers: int
-    evidence: Evidence
+    evidence: tuple[Evidence, ...]
 
 
 def has_pose(result: AlignmentResult) -> bool:
@@ -87,26 +95,24 @@ def has_pose(result: AlignmentResult) -> bool:
 
 
 def verify(
-    pyramid: FeaturePyramid,
-    points: PointFeatures,
+    sights: Sequence[Sight],
+    cameras: Sequence[Camera],
     result: AlignmentResult,
-    camera: Camera,
     configs: tuple[VerificationConfig, AlignerConfig],
 ) -> Verdict:
     """Judge the best pose of an alignment.
 
     Args:
-        pyramid: Features of the query.
-        points: What it was aligned to.
+        sights: What each camera was aligned by.
+        cameras: Their cameras, in pixels of the images given.
         result: The alignment.
-        camera: Camera of the query, in pixels of the image given.
         configs: Limits, and the settings of the alignment.
     """
     config, _ = configs
-    evidence = _evidence(pyramid, points, result, camera, configs)
-    num_points = int(evidence.valid.sum())
-    agree = evidence.valid & (evidence.residual < config.inlier_residual)
-    num_inliers = int(agree.sum())
+    pose = result.cam_from_map[0]
+    pairs = zip(sights, cameras, strict=True)
+    evidence = tuple(find_evidence(sight, camera, pose, configs) for sight, camera in pairs)
+    num_points, num_inliers = count_agreeing(evidence, config)
     score = num_inliers / max(num_points, 1)
     if not has_pose(result):
         outcome = LmStatus(int(result.status[0])).name.lower().replace("_", " ")
@@ -126,32 +132,30 @@ def verify(
     return Verdict(status, reason, score, num_points, num_inliers, evidence)
 
 
-def _evidence(
-    pyramid: FeaturePyramid,
-    points: PointFeatures,
-    result: AlignmentResult,
+def count_agreeing(evidence: Sequence[Evidence], config: VerificationConfig) -> tuple[int, int]:
+    """Points in the images, and those among them that agree."""
+    agree = [seen.valid & (seen.residual < config.inlier_residual) for seen in evidence]
+    return sum(int(seen.valid.sum()) for seen in evidence), sum(int(one.sum()) for one in agree)
+
+
+def find_evidence(
+    sight: Sight,
     camera: Camera,
+    pose: Pose,
     configs: tuple[VerificationConfig, AlignerConfig],
 ) -> Evidence:
-    """The points at the best pose."""
+    """The points of one camera at one pose of the first camera of its rig."""
     config, aligner = configs
-    level = min(config.level, len(pyramid) - 1)
-    cost = FeatureMetricCost(
-        pyramid[level],
-        points.points_map,
-        points.descriptors[level],
-        points.confidences[level],
-        aligner.level_loss(level),
-        aligner.level_cost(level),
-    )
-    pose = result.cam_from_map[0]
-    fit = cost.points(pose)
-    points_cam = pose * points.points_map
+    level, points = min(config.level, len(sight.pyramid) - 1), sight.points
+    fit = level_cost((replace(sight, cam_from_first=None),), aligner, level)
+    cam_from_map = sight.cam_from_map(pose)
+    residuals = fit.points(cam_from_map)
+    points_cam = cam_from_map * points.points_map
     points_px, _ = camera.to(points_cam).world2image(points_cam)
     return Evidence(
         points_px=points_px.float().cpu(),
-        residual=fit.residual.float().cpu(),
-        weight=fit.weight.float().cpu(),
-        valid=fit.valid.cpu(),
+        residual=residuals.residual.float().cpu(),
+        weight=residuals.weight.float().cpu(),
+        valid=residuals.valid.cpu(),
         point_idx=points.point_idx.cpu(),
     )

@@ -321,7 +321,7 @@ def test_a_try_that_is_no_answer_never_replaces_one(
         status = LocalizationStatus.TOO_FEW_POINTS
         return dataclasses.replace(verdict, status=status, score=1.0, num_points=10)
 
-    monkeypatch.setattr("pixloc_core.localizer.localizer.verify", judge)
+    monkeypatch.setattr("pixloc_core.localizer.attempt.verify", judge)
     result = localizer.localize(image, world.camera, Prior.from_pose(TRUE_POSE.retract(NEAR)))
     assert len(judged) == 3
     assert result.localized
