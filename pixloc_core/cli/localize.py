@@ -18,8 +18,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser = subparsers.add_parser(
         "localize",
         help="localize a list of images in a map",
-        description="Localizes every query from retrieved map images (--pairs) or from initial "
-        "poses (--poses). Writes the poses of those that were localized, and a log of all.",
+        description="Localizes every query from retrieved map images (--pairs), from initial "
+        "poses (--poses), or from what the map's retrieval index finds (--retrieval). Writes the "
+        "poses of those that were localized, and a log of all.",
     )
     source = parser.add_argument_group("map")
     source.add_argument("--map", type=Path, help="feature map (pixloc map build)")
@@ -30,6 +31,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     prior = parser.add_mutually_exclusive_group(required=True)
     prior.add_argument("--pairs", type=Path, help="query reference, best first")
     prior.add_argument("--poses", type=Path, help="initial poses: name qw qx qy qz tx ty tz")
+    prior.add_argument(
+        "--retrieval", action="store_true", help="index beside the map (pixloc map retrieval)"
+    )
     parser.add_argument("--results", type=Path, required=True, help="poses to write")
     parser.add_argument("--log", type=Path, help="status of every query: .csv (default) or .json")
     parser.add_argument("--conf", type=Path, help="YAML file of settings")
@@ -49,13 +53,15 @@ def run(args: argparse.Namespace) -> int:
 
     from pixloc_core.evaluation.runner import localize_queries, poses_of, write_log
     from pixloc_core.map.hloc_formats import write_poses
+    from pixloc_core.retrieval.index import RetrievalIndex
 
     queries = read_query_list(args.queries, args.pairs, args.poses)
     localizer = _open_localizer(args)
     _check_references(args.pairs, queries, localizer)
+    find_prior = RetrievalIndex.open(localizer.feature_map).prior if args.retrieval else None
     outcomes = []
     with tqdm(total=len(queries), unit="image", desc="localize", disable=None) as bar:
-        for outcome in localize_queries(localizer, queries, args.images):
+        for outcome in localize_queries(localizer, queries, args.images, find_prior=find_prior):
             outcomes.append(outcome)
             bar.update()
     poses = poses_of(outcomes)
@@ -70,7 +76,7 @@ def read_query_list(queries: Path, pairs: Path | None, poses: Path | None) -> "l
     """Queries with what is known of each; a query that no list names has no prior.
 
     Raises:
-        FormatError: If a list cannot be read, or names none of the queries.
+        FormatError: If a list cannot be read, or a list of priors names none of the queries.
     """
     from pixloc_core.evaluation.runner import Query
     from pixloc_core.localizer.prior import Prior
@@ -84,7 +90,7 @@ def read_query_list(queries: Path, pairs: Path | None, poses: Path | None) -> "l
         priors = {k: Prior.from_references(v) for k, v in read_pairs(pairs).items()}
     elif poses is not None:
         priors = {k: Prior.from_pose(v) for k, v in read_poses(poses).items()}
-    if not priors.keys() & cameras.keys():
+    if (pairs or poses) and not priors.keys() & cameras.keys():
         raise FormatError(f"{pairs or poses}: names none of the queries of {queries}")
     return [Query(name, camera, priors.get(name)) for name, camera in cameras.items()]
 

@@ -1,9 +1,11 @@
-"""`pixloc map`: build a feature map from a COLMAP model and its images, or describe one."""
+"""`pixloc map`: feature map of a COLMAP model and its images, its retrieval index, its content."""
 
 import argparse
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pixloc_core.cli import retrieval
 
 if TYPE_CHECKING:
     from pixloc_core.map.feature_map import FeatureMap
@@ -30,24 +32,31 @@ def add_parser(subparsers: "Subparsers") -> None:
         "training-free features give extractor.kind=gradients",
     )
     build.add_argument("--device", help="torch device: cpu (default), cuda, cuda:1")
+    build.add_argument(
+        "--retrieval", action="store_true", help="make the retrieval index beside it, too"
+    )
     build.add_argument("--conf", type=Path, help="YAML file of settings")
     build.add_argument("--json", action="store_true", help="describe the result as JSON")
     build.add_argument("settings", nargs="*", metavar="a.b=c", help="single settings")
     info = verbs.add_parser("info", help="describe a feature map")
     info.add_argument("map", type=Path, help="feature map (.h5)")
     info.add_argument("--json", action="store_true", help="print JSON")
+    retrieval.add_parser(verbs)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Build or describe a map; exit code 0.
+    """Build or describe a map, or make its index; exit code 0.
 
     Raises:
         PixlocError: If a model, an image, a setting, weights or the map cannot be used.
     """
     from pixloc_core.map.feature_map import FeatureMap
 
-    feature_map = _build(args) if args.map_verb == "build" else FeatureMap.open(args.map)
-    description = describe(feature_map)
+    if args.map_verb == "retrieval":
+        description = retrieval.describe(*retrieval.make_index(args))
+    else:
+        feature_map = _build(args) if args.map_verb == "build" else FeatureMap.open(args.map)
+        description = describe(feature_map)
     if args.json:
         print(json.dumps(description, indent=1))
     else:
@@ -66,7 +75,11 @@ def _build(args: argparse.Namespace) -> "FeatureMap":
     from pixloc_core.features.extractor import create_extractor
     from pixloc_core.features.reference import build_feature_map
     from pixloc_core.map.colmap_format import from_colmap
+    from pixloc_core.retrieval.descriptor import DescriptorConfig
+    from pixloc_core.retrieval.faiss_library import require_faiss
 
+    if args.retrieval:
+        require_faiss()
     if not args.out.parent.is_dir():
         raise MapError(f"{args.out}: cannot be written, its folder does not exist")
     config = load(RunConfig, args.conf, [*_flags(args), *args.settings])
@@ -77,7 +90,12 @@ def _build(args: argparse.Namespace) -> "FeatureMap":
         def show(done: int, _total: int) -> None:
             bar.update(done - bar.n)
 
-        return build_feature_map(sparse, args.images, extractor, args.out, show)
+        feature_map = build_feature_map(sparse, args.images, extractor, args.out, show)
+    if args.retrieval:
+        device = config.extractor.device
+        index = retrieval.build_with_bar(feature_map, args.images, DescriptorConfig(device=device))
+        index.save()
+    return feature_map
 
 
 def _flags(args: argparse.Namespace) -> list[str]:

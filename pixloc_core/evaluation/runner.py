@@ -69,6 +69,7 @@ class QueryOutcome:
 
 
 Observer = Callable[[Query, np.ndarray, Localization], None]
+FindPrior = Callable[[np.ndarray, Camera], Prior]
 
 
 def localize_queries(
@@ -77,6 +78,7 @@ def localize_queries(
     images: Path,
     *,
     observe: Observer | None = None,
+    find_prior: FindPrior | None = None,
 ) -> Iterator[QueryOutcome]:
     """Localize queries one after the other; a bad image is an outcome, and the next one follows.
 
@@ -85,16 +87,21 @@ def localize_queries(
         queries: What to localize.
         images: Folder of the images.
         observe: Sees every query with its pixels and full answer (for pictures).
+        find_prior: Where queries without a prior start, such as `RetrievalIndex.prior`.
     """
     for query in queries:
         began = time.perf_counter()
-        if query.prior is None:
+        prior = query.prior
+        if prior is None and find_prior is None:
             yield QueryOutcome(query.name, LocalizationStatus.NO_PRIOR.name, _NO_PRIOR, 0.0)
             continue
         try:
             image = load_image(images / query.name)
             began = time.perf_counter()
-            result = localizer.localize(image, query.camera, query.prior)
+            if prior is None:
+                assert find_prior is not None
+                prior = find_prior(image, query.camera)
+            result = localizer.localize(image, query.camera, prior)
         except ImageError as error:
             reason = str(error) if query.name in str(error) else f"{query.name}: {error}"
             yield QueryOutcome(query.name, BAD_IMAGE, reason, _milliseconds_since(began))
