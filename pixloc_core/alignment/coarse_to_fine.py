@@ -10,7 +10,7 @@ import torch
 from pixloc_core.alignment.aligner_config import AlignerConfig, at_level
 from pixloc_core.alignment.cost import FeatureMetricCost, PointResiduals
 from pixloc_core.alignment.rig_cost import RigCost, Sight, rig_cost
-from pixloc_core.alignment.uncertainty import PoseCovariance, pose_covariance
+from pixloc_core.alignment.uncertainty import CELLS, PoseCovariance, image_cells, pose_covariance
 from pixloc_core.errors import ConfigError, ShapeError
 from pixloc_core.features.pyramid import FeaturePyramid
 from pixloc_core.features.reference import PointFeatures
@@ -332,7 +332,8 @@ def _finish(
     with torch.set_grad_enabled(torch.is_grad_enabled() and not is_batch):
         cost = level_cost(sights, config, level)
         residuals = cost.points(pose[best])
-        covariance = pose_covariance(cost.linearize(pose[best]).H, residuals.scores)
+        cells = _cells(sights, residuals.points_px, level)
+        covariance = pose_covariance(cost.linearize(pose[best]).H, residuals.scores, cells)
     return AlignmentResult(
         cam_from_map=pose,
         hypothesis=followed.hypothesis,
@@ -347,3 +348,17 @@ def _finish(
         points=residuals,
         covariance=covariance,
     )
+
+
+def _cells(
+    sights: Sequence[Sight], points_px: Float[Tensor, "*b n 2"], level: int
+) -> Int[Tensor, "*b n"]:
+    """Cells of the points of all cameras; no two cameras share one."""
+    counts = [sight.points.points_map.shape[-2] for sight in sights]
+    parts = torch.split(points_px, counts, dim=-2)
+    sizes = [sight.pyramid[level].camera.size.to(points_px) for sight in sights]
+    cells = [
+        index * CELLS**2 + image_cells(part, size)
+        for index, (part, size) in enumerate(zip(parts, sizes, strict=True))
+    ]
+    return torch.cat(cells, -1)

@@ -5,7 +5,7 @@ import torch
 from synthetic import make_scene
 
 from pixloc_core.alignment.cost import CostConfig, FeatureMetricCost
-from pixloc_core.alignment.uncertainty import pose_covariance
+from pixloc_core.alignment.uncertainty import CELLS, image_cells, pose_covariance
 from pixloc_core.features.pyramid import FeatureLevel
 from pixloc_core.geometry import Pose
 from pixloc_core.optim.damping import AdaptiveDamping
@@ -104,3 +104,40 @@ def test_each_element_without_a_determined_pose_is_flagged() -> None:
     assert covariance.matrix[1:].diagonal(dim1=-2, dim2=-1).isinf().all()
     assert not covariance.matrix.isnan().any()
     torch.testing.assert_close(covariance.matrix[0], pose_covariance(H, scores).matrix)
+
+
+def test_points_that_err_together_count_as_one() -> None:
+    """Each of 200 measurements made four times: the pose is no surer than by 200."""
+    generator = torch.Generator().manual_seed(1)
+    J = torch.randn(200, 6, generator=generator, dtype=torch.float64)
+    residual = torch.randn(200, 1, generator=generator, dtype=torch.float64)
+    H, scores, cells = J.mT @ J, J * residual, torch.arange(200)
+    once = pose_covariance(H, scores).matrix
+    often = pose_covariance(4 * H, scores.repeat(4, 1), cells.repeat(4)).matrix
+    blind = pose_covariance(4 * H, scores.repeat(4, 1)).matrix
+    torch.testing.assert_close(often, once, rtol=0.05, atol=0)
+    torch.testing.assert_close(blind, once / 4, rtol=0.05, atol=0)
+
+
+def test_cells_of_one_point_are_as_good_as_none() -> None:
+    H, scores = random_problem(200)
+    alone = pose_covariance(H, scores, torch.arange(200)).matrix
+    # But for the factor 200 / 199 of the cells.
+    torch.testing.assert_close(alone, pose_covariance(H, scores).matrix * 200 / 199)
+
+
+def test_cells_work_in_a_batch() -> None:
+    H, scores = random_problem()
+    other = scores.flip(0)
+    cells = torch.stack((torch.arange(40) // 2, torch.arange(40) // 5))
+    both = pose_covariance(torch.stack((H, H)), torch.stack((scores, other)), cells).matrix
+    torch.testing.assert_close(both[0], pose_covariance(H, scores, cells[0]).matrix)
+    torch.testing.assert_close(both[1], pose_covariance(H, other, cells[1]).matrix)
+
+
+def test_image_is_cut_into_square_cells() -> None:
+    size = torch.tensor([16.0, 8.0])
+    points = torch.tensor([[0.0, 0.0], [1.4, 0.0], [1.6, 0.0], [15.4, 7.4], [0.0, 7.0]])
+    assert image_cells(points, size).tolist() == [0, 0, 1, 3 * CELLS + 7, 3 * CELLS]
+    outside = torch.tensor([[-9.0, -9.0], [99.0, 0.0], [torch.nan, 0.0]])
+    assert image_cells(outside, size).tolist() == [0, CELLS - 1, 0]
