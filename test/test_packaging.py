@@ -41,7 +41,7 @@ def test_every_runtime_dependency_of_pip_is_pinned_for_make():
     pinned = requirements("requirements.txt")
     sections = metadata()
     wanted = sections["options"]["install_requires"].split("\n")
-    for extra in ("ros", "bag", "report"):
+    for extra in ("ros", "bag", "report", "retrieval"):
         wanted += sections["options.extras_require"][extra].split("\n")
     names = {re.match(r"[\w-]+", line)[0].lower() for line in wanted if line and line[0] != "#"}
     assert names - pinned.keys() == set()

@@ -1,0 +1,115 @@
+"""Retrieval as a ROS 2 node: which map images show what a camera sees (service `retrieve_pose`).
+
+It is a process of its own, so that the localizer never waits for it: docs/retrieval.md.
+"""
+
+import signal
+from contextlib import suppress
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.executors import ExternalShutdownException
+from rclpy.logging import get_logger
+from rclpy.node import Node
+
+from pixloc_core.errors import ConfigError
+from pixloc_ros.interfaces import RetrievePose
+from pixloc_ros.log_forwarding import Complaints, NodeLogHandler
+from pixloc_ros.parameters import declare, unknown_overrides
+from pixloc_ros.retrieval_config import RetrievalNodeConfig
+from pixloc_ros.retrieval_server import RetrievalServer, ServerState
+from pixloc_ros.transport import use_image_profile
+
+DIAGNOSTICS_PERIOD_S = 1.0
+
+
+class RetrievalNode(Node):
+    """Serves `retrieve_pose` for one map; opens, or makes, its index in the background.
+
+    Raises:
+        ConfigError: If a parameter has the wrong type or is out of range.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("retrieval")
+        self.config = declare(self, RetrievalNodeConfig)
+        self._log_handler = NodeLogHandler(self.get_logger())
+        self._complaints = Complaints(self.get_logger())
+        self._server = RetrievalServer(self.config)
+        self.create_service(RetrievePose, "retrieve_pose", self._on_request)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(DIAGNOSTICS_PERIOD_S, self._report, clock=steady)
+        for name in unknown_overrides(self):
+            self.get_logger().warning(f"parameter {name} is not known and has no effect")
+        self._server.start()
+
+    def _on_request(self, request: Any, response: Any) -> Any:
+        self._server.answer(request, response)
+        if not response.success:
+            self._complaints.say("request", f"request refused: {response.message}")
+        return response
+
+    def _report(self) -> None:
+        status = diagnose(self.get_name(), self.config.map, self._server.state)
+        message = DiagnosticArray(status=[status])
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(message)
+
+    def close(self) -> None:
+        """Give up what is being made, and stop."""
+        self._server.stop()
+        self._log_handler.detach()
+        self.destroy_node()
+
+
+def diagnose(node_name: str, map_path: str, state: ServerState) -> DiagnosticStatus:
+    """The entry of /diagnostics; keys and levels are listed in docs/retrieval.md."""
+    values: dict[str, object] = {
+        "map": map_path,
+        "requests": state.requests,
+        "refused": state.refused,
+        "last_refusal": state.last_refusal,
+        "latency_ms": f"{state.latency_ms:.1f}",
+    }
+    index = state.index
+    if index is not None:
+        level, text = DiagnosticStatus.OK, f"{len(index)} images"
+        values |= {
+            "map_id": index.feature_map.content_id,
+            "images": len(index),
+            "descriptor": index.descriptor.kind,
+            "length": index.descriptor.dim,
+        }
+    else:
+        level = DiagnosticStatus.WARN if state.is_opening else DiagnosticStatus.ERROR
+        text = state.problem
+    pairs = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
+    name = f"{node_name}: index"
+    return DiagnosticStatus(level=level, name=name, message=text, hardware_id="map", values=pairs)
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node until it is told to stop; 2 if a parameter is wrong."""
+    use_image_profile()
+    rclpy.init(args=args)
+    try:
+        node = RetrievalNode()
+    except ConfigError as error:
+        get_logger("retrieval").fatal(str(error))
+        rclpy.try_shutdown()
+        return 2
+    with suppress(KeyboardInterrupt, ExternalShutdownException):
+        rclpy.spin(node)
+    # Ctrl-C reaches a launched node twice: from the terminal and from ros2 launch.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    node.close()
+    rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
