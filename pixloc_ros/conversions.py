@@ -85,19 +85,26 @@ def _numbers(pose: Pose) -> tuple[float, float, float, Quaternion]:
     return x, y, z, Quaternion(x=qx, y=qy, z=qz, w=qw)
 
 
-def pose_from_initialpose(message: PoseWithCovarianceStamped, global_frame: str) -> Pose:
+def rigid_from_initialpose(
+    message: PoseWithCovarianceStamped, global_frame: str, name: str = "initialpose"
+) -> RigidTransform:
     """`map_from_base` of a pose somebody gave, checked.
 
+    Args:
+        message: The pose.
+        global_frame: Frame that it must be in.
+        name: What it is called in messages.
+
     Raises:
-        FrameError: If it is in another frame than `global_frame`, or no proper pose.
+        FrameError: If it is in another frame, or no proper pose.
     """
     frame = message.header.frame_id.lstrip("/")
     if frame != global_frame:
-        raise FrameError(f"initialpose is in frame {frame!r}, expected {global_frame!r}")
+        raise FrameError(f"{name} is in frame {frame!r}, expected {global_frame!r}")
     try:
-        return pose_from_message(message.pose.pose)
+        return rigid_from_message(message.pose.pose)
     except FrameError as error:
-        raise FrameError(f"initialpose: {error}") from None
+        raise FrameError(f"{name}: {error}") from None
 
 
 def pose_to_stamped(

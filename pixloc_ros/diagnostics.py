@@ -1,12 +1,14 @@
 """What the node says about itself: the status of each image, and /diagnostics once a second."""
 
+import math
 from dataclasses import dataclass
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
-from pixloc_ros.image_pipeline import Outcome
+from pixloc_core.localizer.supervisor import State
 from pixloc_ros.interfaces import LocalizationStatus
 from pixloc_ros.latest_worker import WorkerCounts
+from pixloc_ros.outcome import Outcome
 
 STATUS_NAMES = {
     LocalizationStatus.LOCALIZED: "localized",
@@ -15,13 +17,16 @@ STATUS_NAMES = {
     LocalizationStatus.BAD_INPUT: "bad input",
     LocalizationStatus.INTERNAL_ERROR: "internal error",
 }
-LEVELS = {
-    LocalizationStatus.LOCALIZED: DiagnosticStatus.OK,
-    LocalizationStatus.NOT_LOCALIZED: DiagnosticStatus.WARN,
-    LocalizationStatus.NO_PRIOR: DiagnosticStatus.WARN,
-    LocalizationStatus.BAD_INPUT: DiagnosticStatus.ERROR,
-    LocalizationStatus.INTERNAL_ERROR: DiagnosticStatus.ERROR,
+_LEVELS = {
+    State.UNINITIALIZED: DiagnosticStatus.WARN,
+    State.INITIALIZING: DiagnosticStatus.WARN,
+    State.TRACKING: DiagnosticStatus.OK,
+    State.DEGRADED: DiagnosticStatus.WARN,
+    State.LOST: DiagnosticStatus.ERROR,
 }
+_WORST = (LocalizationStatus.BAD_INPUT, LocalizationStatus.INTERNAL_ERROR)
+# Share of the images that may be given up for newer ones before it is worth a word.
+_MANY_DROPPED = 0.5
 
 
 @dataclass(frozen=True)
@@ -29,30 +34,44 @@ class NodeState:
     """All that /diagnostics is made of.
 
     Attributes:
+        lifecycle: Label of the lifecycle state.
         map_path: Map file.
+        map_id: Its content hash, empty while it is not open.
         problem: Why nothing can be localized at all (no map), or empty.
+        state: Of the localization, and its reason.
         outcome: Of the newest image taken up.
         latency_ms: Of that image, from its arrival to its pose.
-        counts: Images received, taken and dropped since the start.
-        localized: Images localized since the start.
-        failures: Alignments in a row that were not believed.
+        counts: Images received, taken and dropped since the activation.
+        localized: Images localized since then.
+        failures: Images in a row without a pose that was believed.
         received_lately: Images received since the last report.
+        dropped_lately: Images given up for newer ones since the last report.
         period_s: Time since the last report.
-        has_camera_info: Whether a camera_info has come.
+        uncalibrated: Cameras without camera_info.
+        silent: Cameras of a rig without images.
         refused_transform: The newest transform that was refused, or empty.
+        retrieval: Whether the service is there, and why it did not answer last time.
+        tf_owner: Who publishes map -> odom.
     """
 
+    lifecycle: str
     map_path: str
+    map_id: str
     problem: str
+    state: tuple[State, str]
     outcome: Outcome | None
     latency_ms: float
     counts: WorkerCounts
     localized: int
     failures: int
     received_lately: int
+    dropped_lately: int
     period_s: float
-    has_camera_info: bool
+    uncalibrated: tuple[str, ...]
+    silent: tuple[str, ...]
     refused_transform: str
+    retrieval: tuple[bool, str]
+    tf_owner: str
 
 
 def status_message(
@@ -60,14 +79,14 @@ def status_message(
 ) -> LocalizationStatus:
     """LocalizationStatus of one image."""
     message = LocalizationStatus(header=outcome.header, status=outcome.status)
+    decision = outcome.decision
+    message.state, message.state_reason = int(decision.state), decision.reason
+    message.published = outcome.published
     message.reason = outcome.reason
     message.prior_source = outcome.prior_source
-    found = outcome.localization
-    if found is not None:
-        message.score = float(found.score)
-        message.num_points = int(found.num_points)
-        message.num_inliers = int(found.num_inliers)
-        message.cost_per_level = [float(cost) for cost in found.cost_per_level]
+    message.innovation_m = float(decision.innovation[0])
+    message.innovation_deg = math.degrees(decision.innovation[1])
+    _add_evidence(message, outcome)
     message.stages = list(outcome.stage_ms)
     message.stage_ms = list(outcome.stage_ms.values())
     message.latency_ms = latency_ms
@@ -79,47 +98,85 @@ def status_message(
     return message
 
 
+def _add_evidence(message: LocalizationStatus, outcome: Outcome) -> None:
+    found = outcome.localization
+    checks = None if found is None else found.checks
+    if found is not None:
+        message.score = float(found.score)
+        message.num_points = int(found.num_points)
+        message.num_inliers = int(found.num_inliers)
+        message.cost_per_level = [float(cost) for cost in found.cost_per_level]
+    names = ("heldout_score", "restart_agreement", "restart_spread_px", "level_spread_px")
+    for name in (*names, "confident_share"):
+        setattr(message, name, math.nan if checks is None else float(getattr(checks, name)))
+
+
 def diagnostics(node_name: str, state: NodeState) -> list[DiagnosticStatus]:
     """The entries of /diagnostics; keys and levels are listed in docs/node.md."""
     return [_localization(node_name, state), _input(node_name, state)]
 
 
 def _localization(node_name: str, state: NodeState) -> DiagnosticStatus:
-    outcome = state.outcome
+    outcome, (known, reason) = state.outcome, state.state
     if state.problem:
         level, text = DiagnosticStatus.ERROR, state.problem
+    elif state.lifecycle != "active":
+        level, text = DiagnosticStatus.WARN, f"the node is {state.lifecycle}, expected active"
     elif outcome is None:
-        level, text = DiagnosticStatus.WARN, "no image has been localized yet"
+        level, text = DiagnosticStatus.WARN, f"no image has been looked at yet: {reason}"
     elif state.received_lately == 0:
         level, text = DiagnosticStatus.STALE, "no images arrive"
+    elif outcome.status in _WORST:
+        level = DiagnosticStatus.ERROR
+        text = f"{STATUS_NAMES[outcome.status]}: {outcome.reason}"
     else:
-        name = STATUS_NAMES[outcome.status]
-        level = LEVELS[outcome.status]
-        text = f"{name}: {outcome.reason}" if outcome.reason else name
+        level, text = _LEVELS[known], f"{known.name}: {reason}"
     values: dict[str, object] = {
+        "lifecycle": state.lifecycle,
+        "state": known.name,
+        "state_reason": reason,
         "map": state.map_path,
+        "map_id": state.map_id,
         "images_localized": state.localized,
         "consecutive_failures": state.failures,
         "latency_ms": f"{state.latency_ms:.1f}",
+        "tf_owner": state.tf_owner,
+        "retrieval": "available" if state.retrieval[0] else "not available",
+        "retrieval_problem": state.retrieval[1],
     }
     if outcome is not None:
-        values["prior_source"] = outcome.prior_source
-        values |= {f"{stage}_ms": f"{ms:.1f}" for stage, ms in outcome.stage_ms.items()}
-        if outcome.localization is not None:
-            values["score"] = f"{outcome.localization.score:.3f}"
-            values["num_points"] = outcome.localization.num_points
-            values["num_inliers"] = outcome.localization.num_inliers
+        values |= _outcome_values(outcome)
     return _entry(f"{node_name}: localization", level, text, values)
+
+
+def _outcome_values(outcome: Outcome) -> dict[str, object]:
+    values: dict[str, object] = {"prior_source": outcome.prior_source, "reason": outcome.reason}
+    values |= {f"{stage}_ms": f"{ms:.1f}" for stage, ms in outcome.stage_ms.items()}
+    if outcome.localization is not None:
+        values["score"] = f"{outcome.localization.score:.3f}"
+        values["num_points"] = outcome.localization.num_points
+        values["num_inliers"] = outcome.localization.num_inliers
+    if outcome.published and outcome.covariance is not None:
+        variances = outcome.covariance.diagonal()
+        values["sigma_position_m"] = f"{float(variances[:3].max().sqrt()):.4f}"
+        values["sigma_rotation_deg"] = f"{math.degrees(float(variances[3:].max().sqrt())):.3f}"
+    return values
 
 
 def _input(node_name: str, state: NodeState) -> DiagnosticStatus:
     rate = state.received_lately / max(state.period_s, 1e-3)
+    dropped = state.dropped_lately / max(state.received_lately, 1)
     if state.refused_transform:
         level, text = DiagnosticStatus.WARN, state.refused_transform
     elif state.received_lately == 0:
         level, text = DiagnosticStatus.STALE, "no images arrive"
-    elif not state.has_camera_info:
-        level, text = DiagnosticStatus.WARN, "images arrive, but no camera_info"
+    elif state.uncalibrated:
+        level, text = DiagnosticStatus.WARN, f"images arrive, but no {_topics(state.uncalibrated)}"
+    elif state.silent:
+        level, text = DiagnosticStatus.WARN, f"no images from {', '.join(state.silent)}"
+    elif dropped > _MANY_DROPPED:
+        level = DiagnosticStatus.WARN
+        text = f"{dropped:.0%} of {rate:.1f} images/s are given up for newer ones"
     else:
         level, text = DiagnosticStatus.OK, f"{rate:.1f} images/s"
     values: dict[str, object] = {
@@ -127,10 +184,15 @@ def _input(node_name: str, state: NodeState) -> DiagnosticStatus:
         "images_received": state.counts.received,
         "images_taken": state.counts.taken,
         "images_dropped": state.counts.dropped,
-        "camera_info": state.has_camera_info,
+        "camera_info": not state.uncalibrated,
+        "silent_cameras": ", ".join(state.silent),
         "refused_transform": state.refused_transform,
     }
     return _entry(f"{node_name}: input", level, text, values)
+
+
+def _topics(cameras: tuple[str, ...]) -> str:
+    return ", ".join(f"{name}/camera_info" if name else "camera_info" for name in cameras)
 
 
 def _entry(name: str, level: bytes, text: str, values: dict[str, object]) -> DiagnosticStatus:

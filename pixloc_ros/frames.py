@@ -151,9 +151,19 @@ class Tf2Frames:
 
 
 def listen(
-    node: Node, history_s: float, on_refused: Callable[[str], None]
+    node: Node,
+    history_s: float,
+    on_refused: Callable[[str], None],
+    on_set_back: Callable[[], None] = lambda: None,
 ) -> TreeFrames | Tf2Frames:
-    """Frames as heard by a node from now on; forgotten when its clock is set back."""
+    """Frames as heard by a node from now on; forgotten when its clock is set back.
+
+    Args:
+        node: Listens.
+        history_s: How long transforms are kept.
+        on_refused: Told each transform that is refused, in the executor's thread.
+        on_set_back: Called when the clock was set back.
+    """
     try:
         import tf2_ros
     except ImportError:
@@ -166,6 +176,7 @@ def listen(
     def forget(jump: TimeJump) -> None:
         node.get_logger().warning("time was set back: transforms are forgotten")
         frames.clear()
+        on_set_back()
 
     threshold = JumpThreshold(
         min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=False

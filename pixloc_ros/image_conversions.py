@@ -118,6 +118,12 @@ def _by_cv_bridge(bridge: Any, message: Image) -> Pixels:
         raise FormatError(f"image {message.encoding!r}: cv_bridge says: {text}") from error
 
 
+def message_to_array(message: Image | CompressedImage) -> Pixels:
+    """Pixels of either; raises as `image_to_array` and `compressed_to_array`."""
+    raw = isinstance(message, Image)
+    return image_to_array(message) if raw else compressed_to_array(message)
+
+
 def compressed_to_array(message: CompressedImage) -> Pixels:
     """Pixels of a CompressedImage (JPEG, PNG, ...): RGB (h, w, 3) or grey (h, w), uint8.
 

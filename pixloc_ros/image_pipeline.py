@@ -1,182 +1,309 @@
-"""One image through the localizer: decode, ask for frames and prior, localize, remember."""
+"""One exposure through the localizer: decode, frames and prior, localize, judge."""
 
 import logging
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import fields, replace
 from typing import Protocol
 
-import numpy as np
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
-from std_msgs.msg import Header
+import torch
 
 from pixloc_core.errors import FormatError, FrameError, PixlocError
-from pixloc_core.geometry import Camera, Pose
+from pixloc_core.geometry import Pose
+from pixloc_core.localizer.covariance import base_covariance
+from pixloc_core.localizer.evidence_grade import grade
+from pixloc_core.localizer.fix import Fix, difference
 from pixloc_core.localizer.prior import Prior
-from pixloc_core.localizer.result import Localization, LocalizationStatus
-from pixloc_core.shapes import Float, Tensor
-from pixloc_ros.conversions import CameraReader, base_covariance, stamp_to_ns
+from pixloc_core.localizer.result import Localization
+from pixloc_core.localizer.supervisor import Decision, FrameReport, State, Supervisor
+from pixloc_core.localizer.view import View
 from pixloc_ros.frames import FrameSource
-from pixloc_ros.image_conversions import compressed_to_array, image_to_array
+from pixloc_ros.image_decoding import DecodedImage, ImageDecoder
 from pixloc_ros.interfaces import LocalizationStatus as StatusMessage
 from pixloc_ros.node_config import NodeConfig
-from pixloc_ros.pose_keeper import InitialPose, PoseKeeper
+from pixloc_ros.outcome import Outcome
+from pixloc_ros.prior_choice import PriorChoice, Start
+from pixloc_ros.prior_poses import InitialPose, PoseBuffer
+from pixloc_ros.retrieval_source import RetrievalSource
+from pixloc_ros.rig_messages import RigMessage
 
 logger = logging.getLogger(__name__)
+
+# Stamps that go back further than this mean that time was set back.
+_BACKWARD_NS = 1_000_000_000
+# Motion by odometry from which on an image cannot be the one before to the last bit.
+_MOVED_M, _MOVED_RAD = 0.02, 0.02
 
 
 class Localizes(Protocol):
     """What the pipeline needs of `pixloc_core.localizer.Localizer`."""
 
-    def localize(self, image: np.ndarray, camera: Camera, prior: Prior) -> Localization:
-        """Localize one image."""
+    def localize_views(
+        self, views: Sequence[View], prior: Prior, *, search: bool = True
+    ) -> Localization:
+        """Localize the images of one exposure."""
         ...
 
 
-@dataclass(frozen=True)
-class ImageItem:
-    """An image as it came in, with the newest calibration and the time (`monotonic`) it came."""
+class ImagePipeline:
+    """What happens to an exposure, in the worker's thread.
 
-    image: Image | CompressedImage
-    info: CameraInfo | None
-    arrived_s: float
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one image.
-
-    Attributes:
-        header: Of the image.
-        status: One of the constants of LocalizationStatus.msg.
-        reason: One line; empty if localized.
-        prior_source: As in LocalizationStatus.msg.
-        localization: The answer of the core, if it was asked.
-        map_from_base: Pose of the robot, if localized.
-        covariance: Its covariance, fixed axes of the map.
-        stage_ms: Time by stage in milliseconds.
+    The other methods may be called from any thread, at any time; what they change holds for the
+    image in work, too.
     """
 
-    header: Header
-    status: int
-    reason: str = ""
-    prior_source: str = ""
-    localization: Localization | None = None
-    map_from_base: Pose | None = None
-    covariance: Float[Tensor, "6 6"] | None = None
-    stage_ms: dict[str, float] = field(default_factory=dict)
-
-
-class ImagePipeline:
-    """What happens to an image, in the worker's thread; state is in the keeper only."""
-
     def __init__(
-        self, localizer: Localizes, frames: FrameSource, keeper: PoseKeeper, config: NodeConfig
+        self,
+        localizer: Localizes,
+        frames: FrameSource,
+        config: NodeConfig,
+        retrieval: RetrievalSource | None = None,
+        prior_poses: PoseBuffer | None = None,
     ) -> None:
+        """Put the parts together.
+
+        Args:
+            localizer: The core.
+            frames: Transforms.
+            config: Settings.
+            retrieval: Where to ask when nothing is known.
+            prior_poses: Poses of a filter.
+
+        Raises:
+            ConfigError: If a mask cannot be read.
+        """
         self._localizer = localizer
         self._frames = frames
-        self._keeper = keeper
         self._config = config
-        self._cameras = CameraReader(rectified=config.image_is_rectified)
+        self._decoder = ImageDecoder(config)
+        self._supervisor = Supervisor(config.state)
+        self._choice = PriorChoice(config, frames, self._supervisor, retrieval, prior_poses)
+        self._lock = threading.RLock()
+        self._generation = 0
+        self._initial: InitialPose | None = None
+        self._map_from_odom: Pose | None = None
+        self._last_ns = 0
+        self._last_odometry: Pose | None = None
         self._stage_ms: dict[str, float] = {}
 
-    def run(self, item: ImageItem) -> Outcome:
-        """Localize one image; whatever goes wrong is an outcome: the next image may be better."""
+    def give(self, initial: InitialPose) -> None:
+        """Leave an initial pose for the next image; it replaces all that is known."""
+        self._initial = initial
+
+    def reset(self, reason: str) -> None:
+        """Forget everything about poses: another map, or another time."""
+        with self._lock:
+            self._generation += 1
+            self._supervisor.reset(reason)
+            self._choice.clear()
+            self._map_from_odom, self._last_ns, self._last_odometry = None, 0, None
+
+    def relocalize(self, reason: str) -> None:
+        """Give the pose up; look for the robot in the whole map."""
+        with self._lock:
+            self._generation += 1
+            self._supervisor.lose(reason)
+            self._choice.clear()
+            self._map_from_odom = None
+
+    def use(self, localizer: Localizes, config: NodeConfig) -> None:
+        """Go on with other settings; what is known of the pose stays."""
+        with self._lock:
+            self._localizer, self._config = localizer, config
+            self._supervisor.config = config.state
+            self._choice.config = config
+            if config.image_is_rectified != self._decoder.is_rectified:
+                self._decoder = ImageDecoder(config)
+
+    @property
+    def state(self) -> tuple[State, str]:
+        """State and its reason."""
+        return self._supervisor.state, self._supervisor.reason
+
+    @property
+    def failures(self) -> int:
+        """Images in a row without a pose that was believed."""
+        return self._supervisor.failures
+
+    @property
+    def fix(self) -> Fix | None:
+        """The pose believed in."""
+        return self._supervisor.published_fix
+
+    @property
+    def map_from_odom(self) -> Pose | None:
+        """The transform to broadcast; None while nothing is believed."""
+        # Without the lock: the worker may hold it while it waits for transforms, which this
+        # very thread brings.
+        return self._map_from_odom
+
+    def run(self, item: RigMessage) -> Outcome:
+        """Localize one exposure; whatever goes wrong is an outcome: the next may be better."""
         self._stage_ms = {}
-        header = item.image.header
         try:
-            outcome = self._run(item, header)
+            outcome = self._run(item)
         except PixlocError as error:
-            outcome = Outcome(header, StatusMessage.BAD_INPUT, str(error))
+            outcome = self._unusable(item, StatusMessage.BAD_INPUT, str(error))
         except Exception as error:
             logger.exception("internal error")
             reason = f"{type(error).__name__}: {error}"
-            outcome = Outcome(header, StatusMessage.INTERNAL_ERROR, reason)
+            outcome = self._unusable(item, StatusMessage.INTERNAL_ERROR, reason)
         return replace(outcome, stage_ms=self._stage_ms)
 
-    def _run(self, item: ImageItem, header: Header) -> Outcome:
-        stamp_ns = stamp_to_ns(header.stamp)
+    def _unusable(self, item: RigMessage, status: int, reason: str) -> Outcome:
+        """An exposure that says nothing about the pose; but time goes by without one."""
+        with self._lock:
+            decision = self._judge(FrameReport(item.stamp_ns, failure=reason))
+        return Outcome(item.cameras[0].image.header, status, decision, reason)
+
+    def _run(self, item: RigMessage) -> Outcome:
+        stamp_ns = item.stamp_ns
+        self._check_stamp(stamp_ns)
+        with self._lock:
+            generation, localizer = self._generation, self._localizer
+        with self._stage("decode"):
+            images = [self._decoder.decode(message) for message in item.cameras]
+        with self._stage("frames"):
+            frame_ids = [message.image.header.frame_id for message in item.cameras]
+            base_from_cam = [self._find_camera(frame, stamp_ns) for frame in frame_ids]
+            odometry = self._choice.odometry(stamp_ns)
+            self._check_frozen(item, images, odometry)
+            with self._lock:
+                start = self._begin(item, base_from_cam, odometry)
+        outcome = Outcome(
+            item.cameras[0].image.header,
+            StatusMessage.LOCALIZED,
+            Decision(*self.state),
+            prior_source=start.source,
+            cameras=tuple(message.name for message in item.cameras),
+            headers=tuple(message.image.header for message in item.cameras),
+            base_from_cam=base_from_cam[0],
+            odom_from_base=odometry,
+        )
+        if start.map_from_base is None:
+            with self._lock:
+                decision = self._judge(FrameReport(stamp_ns, failure=start.problem))
+            return replace(
+                outcome, status=StatusMessage.NO_PRIOR, reason=start.problem, decision=decision
+            )
+        cam_from_map = (start.map_from_base @ base_from_cam[0]).inv()
+        views = _views(images, base_from_cam)
+        found = localizer.localize_views(views, Prior.from_pose(cam_from_map), search=start.search)
+        self._add_stages(found)
+        with self._lock:
+            if generation != self._generation:
+                reason = "the pose was reset while this image was in work"
+                return replace(outcome, status=StatusMessage.NO_PRIOR, reason=reason)
+            return self._finish(replace(outcome, localization=found), start, stamp_ns)
+
+    def _begin(
+        self, item: RigMessage, base_from_cam: Sequence[Pose], odometry: Pose | None
+    ) -> Start:
+        """Where to look for the robot in this exposure."""
+        initial, self._initial = self._initial, None
+        if initial is not None:
+            self._choice.clear()
+            stamp_ns = initial.stamp_ns or item.stamp_ns
+            fix = Fix(
+                stamp_ns,
+                initial.map_from_base,
+                self._choice.odometry_near(stamp_ns),
+                initial.source,
+            )
+            self._supervisor.start(fix, given=initial.source == "initialpose")
+            self._map_from_odom = None
+        return self._choice.start(item, base_from_cam, odometry)
+
+    def _finish(self, outcome: Outcome, start: Start, stamp_ns: int) -> Outcome:
+        """What the answer of the core means."""
+        found = outcome.localization
+        assert found is not None
+        assert outcome.base_from_cam is not None
+        if found.cam_from_map is None or found.covariance is None:
+            decision = self._judge(FrameReport(stamp_ns, failure=found.reason))
+            return replace(
+                outcome,
+                status=StatusMessage.NOT_LOCALIZED,
+                reason=found.reason,
+                decision=decision,
+            )
+        cam_from_base = outcome.base_from_cam.inv()
+        map_from_base = (found.cam_from_map.inv() @ cam_from_base).normalized()
+        fix = Fix(stamp_ns, map_from_base, outcome.odom_from_base, start.source)
+        evidence = grade(found, self._config.state)
+        decision = self._judge(FrameReport(stamp_ns, fix, evidence, expected=start.expected))
+        covariance = base_covariance(found.covariance, found.cam_from_map, cam_from_base)
+        return replace(
+            outcome,
+            status=StatusMessage.LOCALIZED if decision.publish else StatusMessage.NOT_LOCALIZED,
+            reason=decision.refusal,
+            decision=decision,
+            map_from_base=map_from_base,
+            covariance=covariance * decision.covariance_factor,
+        )
+
+    def _judge(self, report: FrameReport) -> Decision:
+        decision = self._supervisor.judge(report)
+        fix = self._supervisor.published_fix
+        if fix is None:
+            self._map_from_odom = None
+        elif fix.map_from_odom is not None:
+            # An image without odometry says nothing new about the frame of the odometry.
+            self._map_from_odom = fix.map_from_odom
+        return decision
+
+    def _check_stamp(self, stamp_ns: int) -> None:
+        """Refuse images without time, or of the past.
+
+        Raises:
+            FormatError: In one line.
+        """
         if stamp_ns == 0:
             raise FormatError("image has stamp 0, expected its time of exposure")
-        with self._stage("decode"):
-            pixels, camera = self._decode(item)
-        with self._stage("frames"):
-            base_from_cam = self._find_camera(header.frame_id, stamp_ns)
-            initial = self._keeper.take_initial()
-            if initial is not None:
-                self._keeper.start(initial, self._find_initial_odometry(initial))
-            try:
-                odom_from_base = self._find_odometry(stamp_ns)
-            except FrameError as error:
-                return Outcome(header, StatusMessage.NO_PRIOR, str(error))
-        prior = self._keeper.prior(odom_from_base)
-        if prior is None:
-            return Outcome(header, StatusMessage.NO_PRIOR, "no pose yet: waiting for initialpose")
-        cam_from_map = (prior.map_from_base @ base_from_cam).inv()
-        found = self._localizer.localize(pixels, camera, Prior.from_pose(cam_from_map))
-        self._add_stages(found)
-        outcome = Outcome(header, StatusMessage.LOCALIZED, "", prior.source, found)
-        if found.cam_from_map is None or found.covariance is None:
-            return self._failed(outcome, found, stamp_ns)
-        cam_from_base = base_from_cam.inv()
-        map_from_base = (found.cam_from_map.inv() @ cam_from_base).normalized()
-        self._keeper.accept(map_from_base, odom_from_base, stamp_ns)
-        covariance = base_covariance(found.covariance, found.cam_from_map, cam_from_base)
-        return replace(outcome, map_from_base=map_from_base, covariance=covariance)
+        back_ns = self._last_ns - stamp_ns
+        if back_ns > _BACKWARD_NS:
+            self.reset("the stamps of the images were set back: waiting for a first pose")
+        elif self._last_ns and back_ns >= 0:
+            raise FormatError(
+                f"image is {back_ns / 1e9:.3f} s older than the one before, expected a later stamp"
+            )
+        self._last_ns = stamp_ns
 
-    def _decode(self, item: ImageItem) -> tuple[np.ndarray, Camera]:
-        """Pixels and camera of an image."""
-        if item.info is None:
-            raise FormatError("there is no camera_info yet")
-        raw = isinstance(item.image, Image)
-        pixels = image_to_array(item.image) if raw else compressed_to_array(item.image)
-        return pixels, self._cameras.read(item.info, (pixels.shape[1], pixels.shape[0]))
+    def _check_frozen(
+        self, item: RigMessage, images: Sequence[DecodedImage], odometry: Pose | None
+    ) -> None:
+        """Refuse a camera that repeats its last image while the robot moves.
 
-    def _failed(self, outcome: Outcome, found: Localization, stamp_ns: int) -> Outcome:
-        forgotten = self._keeper.fail(stamp_ns)
-        reason = f"{found.reason}; {forgotten}" if forgotten else found.reason
-        no_prior = found.status is LocalizationStatus.NO_PRIOR
-        status = StatusMessage.NO_PRIOR if no_prior else StatusMessage.NOT_LOCALIZED
-        return replace(outcome, status=status, reason=reason)
+        Raises:
+            FormatError: In one line.
+        """
+        last, moved = self._last_odometry, False
+        if last is not None and odometry is not None:
+            distance, angle = difference(last, odometry)
+            moved = distance > _MOVED_M or angle > _MOVED_RAD
+        frozen = [
+            self._decoder.is_frozen(message.name, image.pixels)
+            for message, image in zip(item.cameras, images, strict=True)
+        ]
+        if not any(frozen) or last is None:
+            self._last_odometry = odometry
+        if moved and any(frozen):
+            raise FormatError("image is frozen: the very pixels of the last one, but robot moved")
 
     def _find_camera(self, image_frame: str, stamp_ns: int) -> Pose:
-        """`base_from_cam` at the stamp."""
-        frame = self._config.camera_frame_id or image_frame
+        """`base_from_cam` at the stamp.
+
+        Raises:
+            FrameError: If it is not known.
+        """
+        override = "" if self._config.cameras else self._config.camera_frame_id
+        frame = override or image_frame
         if not frame:
             raise FrameError("image has no frame_id: set camera_frame_id")
         base, timeout = self._config.base_frame_id, self._config.transform_timeout
         return self._frames.lookup(base, frame, stamp_ns, timeout)
-
-    def _find_odometry(self, stamp_ns: int | None) -> Pose | None:
-        """`odom_from_base` at the stamp, or None where odometry is not wanted or not there.
-
-        Raises:
-            FrameError: If odometry must be there and is not.
-        """
-        source, odom = self._config.prior_source, self._config.odom_frame_id
-        # Nobody publishes odometry: waiting for it would cost every image the whole timeout.
-        unheard = source == "auto" and not self._frames.knows(odom)
-        if source == "last_pose" or unheard:
-            return None
-        base, timeout = self._config.base_frame_id, self._config.transform_timeout
-        try:
-            return self._frames.lookup(odom, base, stamp_ns, timeout)
-        except FrameError:
-            if source == "odometry":
-                raise
-            return None
-
-    def _find_initial_odometry(self, initial: InitialPose) -> Pose | None:
-        """Odometry at the stamp of an initial pose; the newest where that is not known."""
-        for stamp_ns in (initial.stamp_ns or None, None):
-            try:
-                found = self._find_odometry(stamp_ns)
-            except FrameError:
-                continue
-            if found is not None:
-                return found
-        return None
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
@@ -190,3 +317,18 @@ class ImagePipeline:
         for stage in fields(found.timings):
             name = stage.name.removesuffix("_ms")
             self._stage_ms[name] = float(getattr(found.timings, stage.name))
+
+
+def _views(images: Sequence[DecodedImage], base_from_cam: Sequence[Pose]) -> list[View]:
+    """Cameras relative to the first one."""
+    first = base_from_cam[0]
+    identity = Pose.identity(dtype=torch.float64)
+    return [
+        View(
+            image.pixels,
+            image.camera,
+            identity if index == 0 else (base_from_cam[index].inv() @ first).normalized(),
+            image.mask,
+        )
+        for index, image in enumerate(images)
+    ]

@@ -1,4 +1,4 @@
-"""The only import of messages and services that may have to be built first: our own, and tf2's under pip."""
+"""The only import of messages that may have to be built first: our own, and tf2's under pip."""
 
 try:
     from tf2_msgs.msg import TFMessage

@@ -24,19 +24,11 @@ class LatestWorker(Generic[T]):
     Args:
         work: Called with each item taken, in the worker's thread.
         on_error: Called there with what `work` raised; the thread lives on.
-        prepare: Called once in the thread before the first item, for slow preparations during
-            which items may already arrive; what it raises goes to `on_error`.
     """
 
-    def __init__(
-        self,
-        work: Callable[[T], None],
-        on_error: Callable[[Exception], None],
-        prepare: Callable[[], None] | None = None,
-    ) -> None:
+    def __init__(self, work: Callable[[T], None], on_error: Callable[[Exception], None]) -> None:
         self._work = work
         self._on_error = on_error
-        self._prepare = prepare
         self._changed = threading.Condition()
         self._slot: list[T] = []
         self._counts = WorkerCounts()
@@ -80,8 +72,6 @@ class LatestWorker(Generic[T]):
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        if self._prepare is not None:
-            self._guarded(self._prepare)
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._slot or self._stopping)

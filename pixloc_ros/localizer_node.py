@@ -1,218 +1,340 @@
-"""The localizer as a ROS 2 node: parameters to config, messages to the core, result to messages.
+"""The localizer as a ROS 2 lifecycle node: parameters to config, messages to the core and back.
 
-The executor's thread takes messages in; one worker thread opens the map and localizes the newest
-image. Topics, transforms, parameters and diagnostics: docs/node.md.
+The executor's thread takes messages in; one worker thread localizes the newest image. States,
+topics, transforms, parameters, services and diagnostics: docs/node.md.
 """
 
 import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import rclpy
+import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseWithCovarianceStamped
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.executors import ExternalShutdownException
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.logging import get_logger
-from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile
 
-from pixloc_core.errors import ConfigError, FrameError, PixlocError
-from pixloc_core.localizer.localizer import LocalizerConfig
-from pixloc_ros.conversions import (
-    pose_from_initialpose,
-    pose_to_stamped,
-    pose_to_transform,
-    stamp_to_ns,
-)
-from pixloc_ros.diagnostics import STATUS_NAMES, NodeState, diagnostics, status_message
-from pixloc_ros.frames import TF_QOS, listen
-from pixloc_ros.image_conversions import array_to_image
-from pixloc_ros.image_pipeline import ImageItem, ImagePipeline, Localizes, Outcome
-from pixloc_ros.interfaces import LocalizationStatus, TFMessage
-from pixloc_ros.latest_worker import LatestWorker
+from pixloc_core.errors import ConfigError, FormatError, FrameError, PixlocError
+from pixloc_core.geometry import Pose
+from pixloc_core.localizer.supervisor import State
+from pixloc_ros.conversions import pose_from_rigid, rigid_from_initialpose, stamp_to_ns
+from pixloc_ros.diagnostics import NodeState, diagnostics
+from pixloc_ros.frames import listen
+from pixloc_ros.image_pipeline import ImagePipeline
+from pixloc_ros.latest_worker import WorkerCounts
 from pixloc_ros.log_forwarding import Complaints, NodeLogHandler
-from pixloc_ros.node_config import NodeConfig
-from pixloc_ros.opening import open_localizer
-from pixloc_ros.parameters import declare, unknown_overrides
-from pixloc_ros.pose_keeper import InitialPose, PoseKeeper
+from pixloc_ros.node_config import InitialPoseConfig, NodeConfig
+from pixloc_ros.opening import OpenedMap, open_map
+from pixloc_ros.parameters import Settings, unknown_overrides
+from pixloc_ros.prior_poses import InitialPose, PoseBuffer
+from pixloc_ros.retrieval_client import RetrievalClient
+from pixloc_ros.saved_pose import restore_pose, save_pose
+from pixloc_ros.services import Services
+from pixloc_ros.session import Engine, Session
 from pixloc_ros.transport import use_image_profile
 
-LATCHED_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 DIAGNOSTICS_PERIOD_S = 1.0
+# A pose that claims to be of the future by more than this has a wrong clock.
+_FUTURE_NS = 1_000_000_000
 
-Opener = Callable[[NodeConfig, LocalizerConfig], Localizes]
+Opener = Callable[[NodeConfig, str], OpenedMap]
+_DONE, _FAILED = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
-class LocalizerNode(Node):
-    """Localizes the images of one camera in one map.
+class LocalizerNode(LifecycleNode):
+    """Localizes the images of one camera, or of one rig, in one map.
 
     Raises:
         ConfigError: If a parameter has the wrong type or is out of range.
     """
 
-    def __init__(self, opener: Opener = open_localizer) -> None:
-        """Start it; `opener` makes the localizer, in the worker's thread."""
+    def __init__(self, opener: Opener = open_map) -> None:
+        """Start it, unconfigured; `opener` opens a map."""
         super().__init__("localizer")
-        self.config = declare(self, NodeConfig)
-        self._core_config = declare(self, LocalizerConfig, "localizer.")
+        self._settings = Settings.declare(self)
         self._opener = opener
         self._log_handler = NodeLogHandler(self.get_logger())
         self._complaints = Complaints(self.get_logger())
-        self._keeper = PoseKeeper(self.config.max_failures, self.config.prior_timeout)
-        self._frames = listen(self, self.config.tf_history, self._on_refused)
-        self._worker = LatestWorker(self._work, self._on_error, self._open)
-        self._pipeline: ImagePipeline | None = None
+        config = self._settings.node
+        self._prior_poses = PoseBuffer(config.tf_history)
+        self._frames = listen(self, config.tf_history, self._on_refused, self._on_time_set_back)
+        self._retrieval = RetrievalClient(self, self._retrieval_settings, self._map_id)
+        self._engine: Engine | None = None
+        self._session: Session | None = None
+        self._map_path = config.map
         self._problem = ""
-        self._outcome: Outcome | None = None
-        self._latency_ms = 0.0
-        self._localized = 0
-        self._info: CameraInfo | None = None
-        self._newest_ns = 0
+        self._initial: InitialPose | None = None
+        self._is_paused = False
+        self._label = "unconfigured"
         self._refused = ""
-        self._reported = (time.monotonic(), 0)
-        self._create_publishers()
-        self._create_subscriptions()
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(DIAGNOSTICS_PERIOD_S, self._report, clock=steady)
-        if self.config.tf_broadcast:
-            self.create_timer(1 / self.config.tf_rate, self._broadcast, clock=steady)
-        for name in unknown_overrides(self):
-            self.get_logger().warning(f"parameter {name} is not known and has no effect")
-        self._worker.start()
-
-    def _create_publishers(self) -> None:
-        self._pose = self.create_publisher(PoseWithCovarianceStamped, "pose", LATCHED_QOS)
-        self._status = self.create_publisher(LocalizationStatus, "status", 10)
-        self._confidence = self.create_publisher(Image, "confidence", 1)
+        self._reported = (time.monotonic(), WorkerCounts())
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        if self.config.tf_broadcast:
-            self._tf = self.create_publisher(TFMessage, "/tf", TF_QOS)
-        edge = f"{self.config.global_frame_id} -> {self.config.odom_frame_id}"
-        owner = "this node" if self.config.tf_broadcast else "somebody else (tf_broadcast is off)"
-        self.get_logger().info(f"the transform {edge} is published by {owner}")
-
-    def _create_subscriptions(self) -> None:
-        compressed = self.config.image_transport == "compressed"
-        kind, topic = (CompressedImage, "image/compressed") if compressed else (Image, "image")
-        self._subscribe_sensor(kind, topic, self._on_image)
-        self._subscribe_sensor(CameraInfo, "camera_info", self._on_camera_info)
         self.create_subscription(
             PoseWithCovarianceStamped, "initialpose", self._on_initialpose, QoSProfile(depth=1)
         )
+        self._commands = Services(self, self)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(DIAGNOSTICS_PERIOD_S, self._report, clock=steady)
+        self.create_timer(1 / config.save_pose_rate, self._save_pose, clock=steady)
+        self.add_on_set_parameters_callback(self._check_parameters)
+        self.add_post_set_parameters_callback(self._take_parameters)
+        for name in unknown_overrides(self):
+            self.get_logger().warning(f"parameter {name} is not known and has no effect")
+        self._autostart = None
+        if config.autostart:
+            # Not here: whoever makes the node has not got it yet.
+            self._autostart = self.create_timer(1e-3, self._start, clock=steady)
 
-    def _subscribe_sensor(
-        self, kind: type[Any], topic: str, callback: Callable[..., None]
-    ) -> None:
-        # rclpy writes overrides into the profile: each subscription needs one of its own.
-        qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-        overrides = QoSOverridingOptions.with_default_policies()
-        self.create_subscription(kind, topic, callback, qos, qos_overriding_options=overrides)
+    # Lifecycle
 
-    def _on_image(self, message: Image | CompressedImage) -> None:
-        self._newest_ns = stamp_to_ns(message.header.stamp)
-        self._worker.put(ImageItem(message, self._info, time.monotonic()))
+    def _start(self) -> None:
+        assert self._autostart is not None
+        self.destroy_timer(self._autostart)
+        if self.trigger_configure() is _DONE:
+            self.trigger_activate()
 
-    def _on_camera_info(self, message: CameraInfo) -> None:
-        self._info = message
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Open the map and warm up; fails where the map cannot be used, and says why."""
+        started = time.monotonic()
+        try:
+            self._engine = self._make_engine(self._settings.node.map)
+        except PixlocError as error:
+            self._problem = str(error)
+            self.get_logger().error(self._problem)
+            return _FAILED
+        self._map_path, self._problem = self._settings.node.map, ""
+        self._label = "inactive"
+        seconds = time.monotonic() - started
+        self.get_logger().info(f"map {self._map_path} opened in {seconds:.2f} s")
+        if self._initial is None:
+            self._initial = self._first_pose()
+        return _DONE
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Listen, work, publish."""
+        assert self._engine is not None
+        if self._initial is not None:
+            self._engine.pipeline.give(self._initial)
+            self._initial = None
+        self._session = Session(self, self._use_engine, self._prior_poses, self._complaints)
+        self._session.pause(self._is_paused)
+        self._reported = (time.monotonic(), WorkerCounts())
+        self._label = "active"
+        self.get_logger().info(f"the transform {self._edge} is published by {self._tf_owner}")
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop; the map stays open, and what is known of the pose stays known."""
+        self._end_session()
+        self._label = "inactive"
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Let the map go."""
+        self._engine = None
+        self._retrieval.cancel()
+        self._label = "unconfigured"
+        return _DONE
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop for good."""
+        self._end_session()
+        self._engine = None
+        self._label = "finalized"
+        return _DONE
+
+    def _end_session(self) -> None:
+        if self._session is not None:
+            self._save_pose()
+            self._session.close()
+            self._session = None
+
+    def _make_engine(self, path: str) -> Engine:
+        """Raises PixlocError if the map cannot be used, or a mask."""
+        settings = self._settings
+        opened = self._opener(settings.node, path)
+        localizer = opened.localizer(settings.core)
+        pipeline = ImagePipeline(
+            localizer, self._frames, settings.node, self._retrieval, self._prior_poses
+        )
+        return Engine(opened, pipeline, settings)
+
+    def _use_engine(self) -> Engine:
+        assert self._engine is not None
+        return self._engine
+
+    def _first_pose(self) -> InitialPose | None:
+        """Where to start: the parameter, or where the last run ended."""
+        config = self._settings.node
+        if config.set_initial_pose:
+            return InitialPose(_pose_of(config.initial_pose), 0)
+        if not config.saved_pose_filepath:
+            return None
+        try:
+            pose = restore_pose(Path(config.saved_pose_filepath), self._map_id())
+        except FormatError as error:
+            self.get_logger().warning(f"no pose is restored: {error}")
+            return None
+        if pose is None:
+            return None
+        self.get_logger().info(f"pose restored from {config.saved_pose_filepath}")
+        return InitialPose(pose, 0, "saved")
+
+    # Poses and commands from outside
 
     def _on_initialpose(self, message: PoseWithCovarianceStamped) -> None:
         try:
-            pose = pose_from_initialpose(message, self.config.global_frame_id)
+            self.get_logger().info(f"initialpose: {self.take_initial_pose(message)}")
         except FrameError as error:
             self._complaints.say("initialpose", f"{error}; ignored")
-            return
-        self._keeper.give(InitialPose(pose, stamp_to_ns(message.header.stamp)))
-        self.get_logger().info("initialpose taken: the next image starts there")
+
+    def take_initial_pose(self, message: PoseWithCovarianceStamped) -> str:
+        """See `services.Controlled`."""
+        rigid = rigid_from_initialpose(message, self._settings.node.global_frame_id)
+        pose, stamp_ns = pose_from_rigid(rigid), stamp_to_ns(message.header.stamp)
+        ahead_ns = stamp_ns - self.get_clock().now().nanoseconds
+        if ahead_ns > _FUTURE_NS:
+            raise FrameError(f"initialpose lies {ahead_ns / 1e9:.1f} s in the future")
+        if self._engine is not None:
+            refusal = self._engine.opened.refuse(pose)
+            if refusal:
+                raise FrameError(f"initialpose {refusal}")
+        initial = InitialPose(pose, stamp_ns)
+        if self._session is None or self._engine is None:
+            self._initial = initial
+            return "kept until the node is active"
+        self._engine.pipeline.give(initial)
+        return "taken: the next image starts there"
+
+    def relocalize(self) -> None:
+        """See `services.Controlled`."""
+        if self._engine is not None:
+            self._engine.pipeline.relocalize("asked to look for the robot in the whole map")
+
+    def look_once(self) -> None:
+        """See `services.Controlled`."""
+        if self._session is not None:
+            self._session.want_next()
+
+    def pause(self, paused: bool) -> str:
+        """See `services.Controlled`."""
+        self._is_paused = paused
+        if self._session is not None:
+            self._session.pause(paused)
+        return "paused" if paused else "images are localized"
+
+    def switch_map(self, path: str) -> None:
+        """See `services.Controlled`."""
+        engine = self._make_engine(path)
+        if self._engine is None:
+            raise ConfigError(f"the node is {self._label}: configure it first")
+        self._engine, self._map_path, self._problem = engine, path, ""
+        self._retrieval.cancel()
+        if self._session is not None:
+            self._session.outputs.clear()
+        self.get_logger().info(f"map {path} is in use now: waiting for a first pose in it")
 
     def _on_refused(self, reason: str) -> None:
         self._refused = reason
         self._complaints.say("transform", reason)
 
-    def _open(self) -> None:
-        started = time.monotonic()
+    def _on_time_set_back(self) -> None:
+        if self._engine is not None:
+            self._engine.pipeline.reset("time was set back: waiting for a first pose")
+            if self._settings.node.set_initial_pose:
+                # A bag that starts again starts where it started.
+                self._engine.pipeline.give(
+                    InitialPose(_pose_of(self._settings.node.initial_pose), 0)
+                )
+        if self._session is not None:
+            self._session.clear()
+        self._prior_poses.clear()
+
+    # Parameters
+
+    def _check_parameters(self, parameters: list[Parameter[Any]]) -> SetParametersResult:
         try:
-            localizer = self._opener(self.config, self._core_config)
+            settings = self._settings.changed(parameters)
+            if self._engine is not None:
+                # What the map's features do not allow must be refused here, too.
+                self._engine.opened.localizer(settings.core)
         except PixlocError as error:
-            self._problem = str(error)
-            raise
-        self._pipeline = ImagePipeline(localizer, self._frames, self._keeper, self.config)
-        self._problem = ""
-        seconds = time.monotonic() - started
-        self.get_logger().info(f"map {self.config.map} opened in {seconds:.2f} s")
+            return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
 
-    def _work(self, item: ImageItem) -> None:
-        if self._pipeline is None:
-            header = item.image.header
-            outcome = Outcome(header, LocalizationStatus.BAD_INPUT, f"no map: {self._problem}")
-        else:
-            outcome = self._pipeline.run(item)
-        if self.context.ok():
-            self._publish(outcome, item)
+    def _take_parameters(self, parameters: list[Parameter[Any]]) -> None:
+        self._settings = self._settings.changed(parameters)
+        engine = self._engine
+        if engine is not None:
+            localizer = engine.opened.localizer(self._settings.core)
+            engine.pipeline.use(localizer, self._settings.node)
+            self._engine = replace(engine, settings=self._settings)
 
-    def _publish(self, outcome: Outcome, item: ImageItem) -> None:
-        header, found = outcome.header, outcome.localization
-        if outcome.map_from_base is not None and outcome.covariance is not None:
-            frame = self.config.global_frame_id
-            self._pose.publish(
-                pose_to_stamped(outcome.map_from_base, outcome.covariance, frame, header.stamp)
-            )
-            self._localized += 1
-        else:
-            name = STATUS_NAMES[outcome.status]
-            self._complaints.say(name, f"{name}: {outcome.reason}")
-        self._outcome = outcome
-        self._latency_ms = (time.monotonic() - item.arrived_s) * 1e3
-        message = status_message(
-            outcome,
-            self._worker.counts,
-            localized=self._localized,
-            failures=self._keeper.failures,
-            latency_ms=self._latency_ms,
-        )
-        self._status.publish(message)
-        if found is not None and self._confidence.get_subscription_count():
-            image = array_to_image(found.confidence_image(), "32FC1", header)
-            self._confidence.publish(image)
+    def _retrieval_settings(self) -> tuple[float, int]:
+        config = self._settings.node
+        return config.retrieval_timeout, config.retrieval_results
 
-    def _on_error(self, error: Exception) -> None:
-        if not self.context.ok():
+    # Reports
+
+    def _map_id(self) -> str:
+        return "" if self._engine is None else self._engine.opened.map_id
+
+    @property
+    def _edge(self) -> str:
+        config = self._settings.node
+        return f"{config.global_frame_id} -> {config.odom_frame_id}"
+
+    @property
+    def _tf_owner(self) -> str:
+        is_ours = self._settings.node.tf_broadcast
+        return "this node" if is_ours else "somebody else (tf_broadcast is off)"
+
+    def _save_pose(self) -> None:
+        path = self._settings.node.saved_pose_filepath
+        fix = None if self._engine is None else self._engine.pipeline.fix
+        if not path or fix is None:
             return
-        expected = isinstance(error, PixlocError)
-        # An error nobody foresaw is ours: its name is part of the report.
-        text = str(error) if expected else f"internal error: {type(error).__name__}: {error}"
-        self._complaints.say(type(error).__name__, text)
-
-    def _broadcast(self) -> None:
-        map_from_odom = self._keeper.map_from_odom
-        if map_from_odom is None:
-            return
-        date_ns = self._newest_ns + round(self.config.transform_tolerance * 1e9)
-        frames = (self.config.global_frame_id, self.config.odom_frame_id)
-        transform = pose_to_transform(map_from_odom, *frames, date_ns)
-        self._tf.publish(TFMessage(transforms=[transform]))
+        try:
+            save_pose(Path(path), fix.map_from_base, self._map_id(), fix.stamp_ns)
+        except FormatError as error:
+            self._complaints.say("saved_pose_filepath", str(error))
 
     def _report(self) -> None:
-        now, counts = time.monotonic(), self._worker.counts
-        then, received = self._reported
-        self._reported = (now, counts.received)
+        session, engine = self._session, self._engine
+        counts = WorkerCounts() if session is None else session.counts
+        now = time.monotonic()
+        then, last = self._reported
+        self._reported = (now, counts)
         state = NodeState(
-            map_path=self.config.map,
+            lifecycle=self._label,
+            map_path=self._map_path,
+            map_id=self._map_id(),
             problem=self._problem,
-            outcome=self._outcome,
-            latency_ms=self._latency_ms,
+            state=(State.UNINITIALIZED, "") if engine is None else engine.pipeline.state,
+            outcome=None if session is None else session.outcome,
+            latency_ms=0.0 if session is None else session.latency_ms,
             counts=counts,
-            localized=self._localized,
-            failures=self._keeper.failures,
-            received_lately=counts.received - received,
+            localized=0 if session is None else session.localized,
+            failures=0 if engine is None else engine.pipeline.failures,
+            received_lately=counts.received - last.received,
+            dropped_lately=counts.dropped - last.dropped,
             period_s=now - then,
-            has_camera_info=self._info is not None,
+            uncalibrated=() if session is None else session.inputs.uncalibrated,
+            silent=() if session is None else session.inputs.silent,
             refused_transform=self._refused,
+            retrieval=(self._retrieval.is_available, self._retrieval.problem),
+            tf_owner=self._tf_owner,
         )
         self._refused = ""
         message = DiagnosticArray(status=diagnostics(self.get_name(), state))
@@ -221,9 +343,20 @@ class LocalizerNode(Node):
 
     def close(self) -> None:
         """Finish the image in work and stop."""
-        self._worker.stop()
+        self._end_session()
+        self._engine = None
         self._log_handler.detach()
         self.destroy_node()
+
+
+def _pose_of(config: InitialPoseConfig) -> Pose:
+    """Pose of the parameters: rotations about fixed axes, x first (REP-103)."""
+    angles = torch.tensor([config.roll, config.pitch, config.yaw], dtype=torch.float64)
+    zero = torch.zeros(3, dtype=torch.float64)
+    turns = [Pose.from_aa(torch.diag(angles)[axis], zero) for axis in range(3)]
+    rotation = turns[2] @ turns[1] @ turns[0]
+    position = torch.tensor([config.x, config.y, config.z], dtype=torch.float64)
+    return Pose.from_Rt(rotation.R, position)
 
 
 def main(args: list[str] | None = None) -> int:

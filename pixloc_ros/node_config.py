@@ -2,8 +2,24 @@
 
 from dataclasses import dataclass
 
-from pixloc_core.config import check, setting
+from pixloc_core.config import check, section, setting
 from pixloc_core.errors import ConfigError
+from pixloc_core.localizer.state_config import StateConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class InitialPoseConfig:
+    """A first pose that is known beforehand, of the robot in the map."""
+
+    x: float = setting(0.0, doc="Position.", unit="m")
+    y: float = setting(0.0, doc="Position.", unit="m")
+    z: float = setting(0.0, doc="Position.", unit="m")
+    roll: float = setting(0.0, doc="Rotation about x, applied first (fixed axes).", unit="rad")
+    pitch: float = setting(0.0, doc="Rotation about y, applied second.", unit="rad")
+    yaw: float = setting(0.0, doc="Rotation about z, applied last.", unit="rad")
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,31 +40,67 @@ class NodeConfig:
         ge=0,
         le=1024,
     )
+    autostart: bool = setting(
+        True, doc="Configure and activate at once; false where a lifecycle manager does it."
+    )
 
     global_frame_id: str = setting("map", doc="Frame of the map.")
     odom_frame_id: str = setting("odom", doc="Frame of the odometry.")
     base_frame_id: str = setting("base_link", doc="Frame of the robot, whose pose is published.")
     camera_frame_id: str = setting(
-        "", doc="Optical frame of the camera; empty: that in the header of the image."
+        "", doc="Optical frame of a single camera; empty: that in the header of the image."
     )
 
+    cameras: tuple[str, ...] = setting(
+        (),
+        doc="Names of the cameras of a rig, which prefix their topics: cam0 stands for cam0/image "
+        "and cam0/camera_info. Empty: one camera, image and camera_info.",
+    )
+    sync_slop: float = setting(
+        0.01, doc="Largest difference of stamps of one exposure of a rig.", unit="s", ge=0.0, le=1
+    )
+    masks: tuple[str, ...] = setting(
+        (),
+        doc="An image file for each camera, of the size of its images; where it is black, the "
+        "image is not used (robot's own parts). Empty: no masks.",
+    )
     image_transport: str = setting(
-        "raw", doc="Type of the image topic.", choices=("raw", "compressed")
+        "raw", doc="Type of the image topics.", choices=("raw", "compressed")
     )
     image_is_rectified: bool = setting(
         False, doc="Images are free of distortion: use P of camera_info, not K and D."
     )
+    max_rate: float = setting(
+        0.0, doc="Images per second that are looked at; 0: as many as can be.", unit="Hz", ge=0.0
+    )
 
     prior_source: str = setting(
         "auto",
-        doc="What continues the last pose: odometry from /tf, nothing, or odometry if there is.",
-        choices=("auto", "odometry", "last_pose"),
+        doc="Where first poses come from. tf: odometry, and map -> base of somebody else; topic: "
+        "every image starts at prior_pose; retrieval: the service retrieve_pose; auto: all that "
+        "are there. initialpose is always heard.",
+        choices=("auto", "tf", "topic", "retrieval"),
     )
-    max_failures: int = setting(
-        30, doc="Images in a row without a pose before the last one is forgotten; 0: never.", ge=0
+    prior_max_age: float = setting(
+        1.0,
+        doc="Oldest prior_pose and map -> base that are moved on to an image.",
+        unit="s",
+        ge=0.0,
     )
-    prior_timeout: float = setting(
-        30.0, doc="Time without a pose before the last one is forgotten; 0: never.", unit="s", ge=0
+    retrieval_timeout: float = setting(
+        5.0, doc="Longest wait for an answer of retrieve_pose.", unit="s", ge=0.1
+    )
+    retrieval_results: int = setting(5, doc="Map images asked of it.", ge=1, le=100)
+
+    set_initial_pose: bool = setting(False, doc="Start at initial_pose, without being told.")
+    initial_pose: InitialPoseConfig = section(  # noqa: RUF009 (a field)
+        InitialPoseConfig, doc="Where to start, if set_initial_pose."
+    )
+    saved_pose_filepath: str = setting(
+        "", doc="File that keeps the last pose for the next start, in the same map; empty: none."
+    )
+    save_pose_rate: float = setting(
+        0.5, doc="How often it is written.", unit="Hz", ge=0.01, le=100.0
     )
 
     tf_broadcast: bool = setting(
@@ -64,6 +116,11 @@ class NodeConfig:
     tf_history: float = setting(
         10.0, doc="How long transforms are remembered.", unit="s", ge=0.1, le=3600.0
     )
+    path_length: int = setting(1000, doc="Poses kept in path, the newest ones.", ge=1)
+
+    state: StateConfig = section(  # noqa: RUF009 (a field)
+        StateConfig, doc="When poses are believed."
+    )
 
     def __post_init__(self) -> None:
         check(self)
@@ -76,3 +133,31 @@ class NodeConfig:
                 f"odom_frame_id is {self.odom_frame_id!r}, expected another frame than "
                 "global_frame_id and base_frame_id"
             )
+        if len(set(self.cameras)) < len(self.cameras) or "" in self.cameras:
+            raise ConfigError(f"cameras is {list(self.cameras)!r}, expected different names")
+        if self.masks and len(self.masks) != max(1, len(self.cameras)):
+            raise ConfigError(
+                f"masks names {len(self.masks)} files, expected one for each of "
+                f"{max(1, len(self.cameras))} cameras, or none"
+            )
+
+    @property
+    def camera_names(self) -> tuple[str, ...]:
+        """Names of the cameras; a single one has the empty name."""
+        return self.cameras or ("",)
+
+
+# What may change while the node runs; the rest is read-only.
+DYNAMIC = frozenset(
+    {
+        "image_is_rectified",
+        "max_rate",
+        "prior_source",
+        "prior_max_age",
+        "retrieval_timeout",
+        "retrieval_results",
+        "transform_tolerance",
+        "transform_timeout",
+    }
+)
+DYNAMIC_GROUPS = ("state.", "localizer.")

@@ -5,8 +5,9 @@
 
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, Field
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -14,42 +15,128 @@ import yaml
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.exceptions import ParameterException
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 
 from pixloc_core.config import load, walk
 from pixloc_core.errors import ConfigError
 from pixloc_core.localizer.localizer import LocalizerConfig
-from pixloc_ros.node_config import NodeConfig
+from pixloc_ros.node_config import DYNAMIC, DYNAMIC_GROUPS, NodeConfig
 
 T = TypeVar("T")
+Values = dict[str, Any]
 # The parameters of the node: those of its own at the top, those of the core below.
-SCHEMAS: tuple[tuple[str, type[Any]], ...] = (("", NodeConfig), ("localizer.", LocalizerConfig))
+CORE_PREFIX = "localizer."
+SCHEMAS: tuple[tuple[str, type[Any]], ...] = (("", NodeConfig), (CORE_PREFIX, LocalizerConfig))
 
 
-def declare(node: Node, schema: type[T], prefix: str = "") -> T:
+def declare(
+    node: Node,
+    schema: type[T],
+    prefix: str = "",
+    is_dynamic: Callable[[str], bool] = lambda name: False,
+) -> T:
     """Declare a parameter for each setting of a schema and read their values.
 
     Args:
         node: Where to declare; values come from its parameter files and command line.
         schema: Config dataclass.
         prefix: Put before every name, with its dot.
+        is_dynamic: Tells, by full name, which may change while the node runs.
 
     Raises:
         ConfigError: If a value has the wrong type or is out of range.
     """
-    values: dict[str, Any] = {}
-    for name, field in walk(schema):
-        *groups, leaf = name.split(".")
-        place = values
+    return load(schema, **_nested(_declare_all(node, schema, prefix, is_dynamic), prefix))
+
+
+def _declare_all(
+    node: Node, schema: type[Any], prefix: str, is_dynamic: Callable[[str], bool]
+) -> Values:
+    """Values by full name."""
+    return {
+        prefix + name: _declare_one(node, prefix + name, field, is_dynamic(prefix + name))
+        for name, field in walk(schema)
+    }
+
+
+def _nested(values: Values, prefix: str) -> Values:
+    """Values under a prefix, as nested dictionaries."""
+    result: Values = {}
+    for name, value in values.items():
+        *groups, leaf = name.removeprefix(prefix).split(".")
+        place = result
         for group in groups:
             place = place.setdefault(group, {})
-        place[leaf] = _declare_one(node, prefix + name, field)
-    return load(schema, **values)
+        place[leaf] = value
+    return result
 
 
-def _declare_one(node: Node, name: str, field: "Field[Any]") -> Any:
+@dataclass(frozen=True)
+class Settings:
+    """All parameters of the localizer node at one moment.
+
+    Attributes:
+        node: Those of the node.
+        core: Those of the core.
+        values: All of them by full name.
+    """
+
+    node: NodeConfig
+    core: LocalizerConfig
+    values: Values
+
+    @classmethod
+    def of(cls, values: Values) -> "Settings":
+        """Settings of values by full name.
+
+        Raises:
+            ConfigError: If they do not fit, each for itself or together.
+        """
+        own = {name: v for name, v in values.items() if not name.startswith(CORE_PREFIX)}
+        core = {name: v for name, v in values.items() if name.startswith(CORE_PREFIX)}
+        return cls(
+            load(NodeConfig, **_nested(own, "")),
+            load(LocalizerConfig, **_nested(core, CORE_PREFIX)),
+            values,
+        )
+
+    @classmethod
+    def declare(cls, node: Node) -> "Settings":
+        """Declare the parameters of the localizer node and read their values.
+
+        Raises:
+            ConfigError: If a value has the wrong type or is out of range.
+        """
+        values: Values = {}
+        for prefix, schema in SCHEMAS:
+            values |= _declare_all(node, schema, prefix, is_dynamic)
+        return cls.of(values)
+
+    def changed(self, parameters: Sequence[Parameter]) -> "Settings":
+        """The settings with other values; all are taken, or none.
+
+        Raises:
+            ConfigError: Naming the value that does not fit.
+        """
+        new = {p.name: _plain(p.value) for p in parameters if p.name in self.values}
+        return self.of({**self.values, **new}) if new else self
+
+
+def is_dynamic(name: str) -> bool:
+    """Whether a parameter of the localizer node may change while it runs."""
+    return name in DYNAMIC or name.startswith(DYNAMIC_GROUPS)
+
+
+def _plain(value: Any) -> Any:
+    # Numbers come back as array.array.
+    return list(value) if isinstance(value, list | tuple | array) else value
+
+
+def _declare_one(node: Node, name: str, field: "Field[Any]", dynamic: bool) -> Any:
     default = default_of(field)
+    description = descriptor(name, field, read_only=not dynamic)
     try:
-        parameter = node.declare_parameter(name, default, descriptor(name, field))
+        parameter = node.declare_parameter(name, default, description)
     except ParameterException as error:
         text = " ".join(str(error).split())
         raise ConfigError(f"parameter {name} (default {default!r}): {text}") from error
@@ -79,13 +166,10 @@ def default_of(field: "Field[Any]") -> Any:
     return list(value) if isinstance(value, tuple | list) else value
 
 
-def descriptor(name: str, field: "Field[Any]") -> ParameterDescriptor:
-    """Description, range and choices of a setting.
-
-    All parameters are read-only: configs are frozen when the node starts.
-    """
+def descriptor(name: str, field: "Field[Any]", *, read_only: bool = True) -> ParameterDescriptor:
+    """Description, range and choices of a setting."""
     meta = field.metadata
-    result = ParameterDescriptor(name=name, description=describe(field), read_only=True)
+    result = ParameterDescriptor(name=name, description=describe(field), read_only=read_only)
     default, low, high = default_of(field), meta.get("ge"), meta.get("le")
     # rclpy takes an empty list for one of bytes, and would then refuse numbers.
     result.dynamic_typing = isinstance(default, list)
@@ -142,7 +226,8 @@ def to_yaml() -> str:
     """The parameter file of all defaults, each with its description."""
     comments = {name: describe(field) for name, field in settings()}
     head = (
-        "# Parameters of localizer_node: all of them, at their defaults.\n"
+        '# Parameters of localizer_node: all of them, at their defaults. "Dynamic" ones can be\n'
+        "# changed while the node runs.\n"
         "# Written by `python -m pixloc_ros.parameters`; a test holds the two equal.\n"
         "/**:\n  ros__parameters:\n"
     )
@@ -158,7 +243,8 @@ def _lines(
             yield f"{indent}{key}:"
             yield from _lines(value, comments, f"{name}.", f"{indent}  ")
             continue
-        yield from (f"{indent}# {line}" for line in textwrap.wrap(comments[name], 90))
+        text = comments[name] + (" Dynamic." if is_dynamic(name) else "")
+        yield from (f"{indent}# {line}" for line in textwrap.wrap(text, 90))
         flow = isinstance(value, list)
         text = yaml.safe_dump(value, default_flow_style=True) if flow else ""
         text = f"{key}: {text}" if flow else yaml.safe_dump({key: value})

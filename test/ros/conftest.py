@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -115,3 +116,20 @@ def map_path(world: ToyWorld, tmp_path_factory: pytest.TempPathFactory) -> Path:
     extractor = create_extractor(ExtractorConfig(kind="gradients"))
     build_feature_map(from_colmap(sfm), images, extractor, folder / "map.h5")
     return folder / "map.h5"
+
+
+@pytest.fixture
+def make_bench(ros: Callable[..., None], spin: Spinner) -> Iterator[Callable[..., Any]]:
+    """Makes a localizer node with a fake core, and a robot around it."""
+    from robot_bench import Bench
+
+    benches: list[Bench] = []
+
+    def make(*arguments: str, **options: Any) -> Bench:
+        benches.append(Bench(ros, spin, *arguments, **options))
+        return benches[-1]
+
+    yield make
+    spin.stop()
+    for bench in benches:
+        bench.node.close()

@@ -14,11 +14,12 @@ from pixloc_core.geometry import Pose, so3
 from pixloc_ros.conversions import (
     CameraReader,
     ns_to_stamp,
-    pose_from_initialpose,
     pose_from_message,
+    pose_from_rigid,
     pose_to_message,
     pose_to_stamped,
     pose_to_transform,
+    rigid_from_initialpose,
     stamp_to_ns,
 )
 
@@ -82,20 +83,21 @@ def initialpose(frame: str) -> PoseWithCovarianceStamped:
 
 def test_initial_pose_in_the_map_frame_is_taken():
     torch.testing.assert_close(
-        pose_from_initialpose(initialpose("map"), "map").data, random_pose(3).data
+        pose_from_rigid(rigid_from_initialpose(initialpose("map"), "map")).data,
+        random_pose(3).data,
     )
 
 
 def test_initial_pose_in_another_frame_is_refused():
     with pytest.raises(FrameError, match="initialpose is in frame 'odom', expected 'map'"):
-        pose_from_initialpose(initialpose("odom"), "map")
+        rigid_from_initialpose(initialpose("odom"), "map")
 
 
 def test_initial_pose_that_is_not_finite_is_refused():
     message = initialpose("map")
     message.pose.pose.position.x = math.nan
     with pytest.raises(FrameError, match=r"initialpose: translation \(nan, .*not finite"):
-        pose_from_initialpose(message, "map")
+        rigid_from_initialpose(message, "map")
 
 
 def test_answer_is_stamped_with_the_exposure_and_keeps_the_covariance():

@@ -78,43 +78,6 @@ def test_same_item_is_never_worked_on_twice(worker, recorder):
     assert recorder.items == [7]
 
 
-def test_items_that_come_during_the_preparation_are_not_lost():
-    ready, done = threading.Event(), threading.Event()
-    order: list[object] = []
-
-    def prepare() -> None:
-        assert ready.wait(10)
-        order.append("prepared")
-
-    def work(item: int) -> None:
-        order.append(item)
-        done.set()
-
-    worker = LatestWorker(work, order.append, prepare)
-    worker.start()
-    worker.put(1)
-    worker.put(2)
-    ready.set()
-    assert done.wait(10)
-    assert worker.stop()
-    assert order == ["prepared", 2]
-
-
-def test_failed_preparation_is_reported_and_work_goes_on():
-    done = threading.Event()
-    errors: list[Exception] = []
-
-    def prepare() -> None:
-        raise OSError("no map")
-
-    worker = LatestWorker(lambda _: done.set(), errors.append, prepare)
-    worker.start()
-    worker.put(1)
-    assert done.wait(10)
-    assert worker.stop()
-    assert [str(error) for error in errors] == ["no map"]
-
-
 def test_stop_forgets_the_item_that_waits(recorder):
     worker = LatestWorker(recorder.work, recorder.errors.append)
     worker.start()

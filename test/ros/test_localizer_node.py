@@ -3,122 +3,22 @@
 import math
 import threading
 import time
-from collections.abc import Callable
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from fake_localizer import BASE_FROM_CAM, SECOND, FakeLocalizer, camera_info, image_message, pose
+from diagnostic_msgs.msg import DiagnosticStatus
+from fake_localizer import SECOND, FakeLocalizer, FakeMap, image_message, pose
 from geometry_msgs.msg import PoseWithCovarianceStamped
-from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from rclpy.qos import ReliabilityPolicy
+from robot_bench import LATCHED, wait
+from sensor_msgs.msg import CompressedImage, Image
 
 from pixloc_core.errors import MapError
-from pixloc_core.geometry import Pose
-from pixloc_ros.conversions import pose_from_message, pose_to_message, pose_to_transform
-from pixloc_ros.frames import TF_QOS, TF_STATIC_QOS
+from pixloc_ros.conversions import pose_from_message, pose_to_transform
 from pixloc_ros.interfaces import LocalizationStatus, TFMessage
 from pixloc_ros.localizer_node import LocalizerNode
-
-LATCHED = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-BEST_EFFORT = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
-
-
-class Robot:
-    """The rest of the system: camera, odometry (at x = 1 m), and somebody who listens."""
-
-    def __init__(self) -> None:
-        self.node = node = Node("robot")
-        self.image = node.create_publisher(Image, "image", BEST_EFFORT)
-        self.compressed = node.create_publisher(CompressedImage, "image/compressed", BEST_EFFORT)
-        self.info = node.create_publisher(CameraInfo, "camera_info", BEST_EFFORT)
-        self.initial = node.create_publisher(PoseWithCovarianceStamped, "initialpose", 1)
-        self.tf = node.create_publisher(TFMessage, "/tf", TF_QOS)
-        self.tf_static = node.create_publisher(TFMessage, "/tf_static", TF_STATIC_QOS)
-        self.poses: list[PoseWithCovarianceStamped] = []
-        self.statuses: list[LocalizationStatus] = []
-        self.map_to_odom: list[TFMessage] = []
-        self.diagnostics: list[DiagnosticArray] = []
-        self.confidences: list[Image] = []
-        node.create_subscription(PoseWithCovarianceStamped, "pose", self.poses.append, LATCHED)
-        node.create_subscription(LocalizationStatus, "status", self.statuses.append, 10)
-        node.create_subscription(DiagnosticArray, "/diagnostics", self.diagnostics.append, 10)
-        node.create_subscription(TFMessage, "/tf", self._on_tf, TF_QOS)
-
-    def _on_tf(self, message: TFMessage) -> None:
-        if message.transforms[0].child_frame_id == "odom":
-            self.map_to_odom.append(message)
-
-    def send_transforms(self) -> None:
-        static = pose_to_transform(BASE_FROM_CAM, "base_link", "camera", 0)
-        self.tf_static.publish(TFMessage(transforms=[static]))
-        for stamp in (1, 9):
-            odometry = pose_to_transform(pose(1.0), "odom", "base_link", stamp * SECOND)
-            self.tf.publish(TFMessage(transforms=[odometry]))
-
-    def send_initialpose(self, value: Pose, frame: str = "map") -> None:
-        message = PoseWithCovarianceStamped()
-        message.header.frame_id = frame
-        message.header.stamp.sec = 2
-        message.pose.pose = pose_to_message(value)
-        self.initial.publish(message)
-
-
-def wait(condition: Callable[[], object], what: str, seconds: float = 15.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"no {what} within {seconds} s"
-        time.sleep(0.01)
-
-
-class Bench:
-    """A node and a robot that hear each other."""
-
-    def __init__(self, ros, spin, *arguments: str, opener=None) -> None:
-        ros(*arguments)
-        self.localizer = FakeLocalizer(step=0.25)
-        self.node = LocalizerNode(opener or (lambda config, core: self.localizer))
-        self.robot = Robot()
-        spin(self.node)
-        spin(self.robot.node)
-        robot = self.robot
-        publishers = (robot.info, robot.initial, robot.tf, robot.tf_static)
-        wait(lambda: all(p.get_subscription_count() for p in publishers), "connection")
-        wait(lambda: self.node.count_subscribers("pose") == 1, "connection")
-        # The robot hears its own /tf; the node must, too.
-        wait(lambda: robot.tf.get_subscription_count() == 2, "connection")
-        robot.send_transforms()
-        robot.info.publish(camera_info())
-        wait(lambda: self.node._info is not None, "camera_info")
-        wait(lambda: self.node._frames.knows("odom"), "odometry")
-
-    def ask(self, seconds: float, value: int = 200) -> LocalizationStatus:
-        """Send an image and wait for what is said about it."""
-        before = len(self.robot.statuses)
-        self.robot.image.publish(image_message(round(seconds * SECOND), value))
-        wait(lambda: len(self.robot.statuses) > before, "status")
-        return self.robot.statuses[-1]
-
-    def give_initialpose(self, value: Pose) -> None:
-        self.robot.send_initialpose(value)
-        wait(lambda: self.node._keeper._initial is not None, "initialpose")
-
-
-@pytest.fixture
-def make_bench(ros, spin):
-    benches: list[Bench] = []
-
-    def make(*arguments: str, opener=None) -> Bench:
-        benches.append(Bench(ros, spin, *arguments, opener=opener))
-        return benches[-1]
-
-    yield make
-    spin.stop()
-    for bench in benches:
-        bench.node.close()
 
 
 def test_pose_transform_and_status_follow_an_initial_pose(make_bench):
@@ -195,7 +95,7 @@ def test_confidence_is_published_in_image_geometry_while_somebody_listens(make_b
     bench.ask(3.0)
     robot = bench.robot
     robot.node.create_subscription(Image, "confidence", robot.confidences.append, 10)
-    wait(bench.node._confidence.get_subscription_count, "subscription")
+    wait(bench.node._session.outputs._confidence[""].get_subscription_count, "subscription")
     bench.ask(4.0)
     wait(lambda: robot.confidences, "confidence")
     message = robot.confidences[0]
@@ -225,7 +125,9 @@ def test_late_subscriber_gets_the_last_pose(make_bench):
 
 def test_reliability_of_the_image_can_be_overridden(ros):
     ros("-p", "qos_overrides./image.subscription.reliability:=reliable")
-    node = LocalizerNode(lambda config, core: FakeLocalizer())
+    node = LocalizerNode(lambda config, path: FakeMap())
+    node.trigger_configure()
+    node.trigger_activate()
     found = node.get_subscriptions_info_by_topic("/image")[0].qos_profile
     assert found.reliability is ReliabilityPolicy.RELIABLE
     default = node.get_subscriptions_info_by_topic("/camera_info")[0].qos_profile
@@ -243,54 +145,43 @@ def test_compressed_images_are_taken_from_their_topic(make_bench):
     wait(lambda: bench.robot.poses, "pose")
 
 
-def named(bench: Bench, name: str) -> DiagnosticStatus:
-    array = bench.robot.diagnostics[-1]
-    return next(status for status in array.status if status.name == f"localizer: {name}")
-
-
 def test_diagnostics_tell_how_it_goes(make_bench):
     bench = make_bench()
     bench.give_initialpose(pose(10.0))
     bench.ask(3.0)
-    bench.robot.diagnostics.clear()
-    wait(lambda: bench.robot.diagnostics, "diagnostics")
-    status = named(bench, "localization")
-    assert (status.level, status.message) == (DiagnosticStatus.OK, "localized")
+    status = bench.diagnosis("localization")
+    assert (status.level, status.message) == (
+        DiagnosticStatus.OK,
+        "TRACKING: confirmed by 1 image",
+    )
     values = {pair.key: pair.value for pair in status.values}
     assert values["score"] == "0.900"
     assert values["prior_source"] == "initialpose"
     bench.ask(4.0, value=0)
-    bench.robot.diagnostics.clear()
-    wait(lambda: bench.robot.diagnostics, "diagnostics")
-    status = named(bench, "localization")
+    entries = bench.diagnoses()
+    status = entries["localization"]
     assert (status.level, status.message) == (
         DiagnosticStatus.ERROR,
         "bad input: image is all black",
     )
-    assert named(bench, "input").level == DiagnosticStatus.OK
+    assert entries["input"].level == DiagnosticStatus.OK
 
 
 def test_nan_in_tf_is_seen_in_diagnostics_and_the_node_goes_on(make_bench):
     bench = make_bench()
     bad = pose_to_transform(pose(math.nan), "odom", "base_link", 9 * SECOND)
     bench.robot.tf.publish(TFMessage(transforms=[bad]))
-    bench.robot.diagnostics.clear()
-    wait(lambda: bench.robot.diagnostics, "diagnostics")
-    assert "refused odom <- base_link" in named(bench, "input").message
+    wait(lambda: "refused" in bench.diagnosis("input").message, "refusal", 20.0)
     bench.give_initialpose(pose(10.0))
     assert bench.ask(3.0).status == LocalizationStatus.LOCALIZED
 
 
 def test_unusable_map_is_told_and_the_node_lives(make_bench):
-    def opener(config, core):
+    def opener(config, path):
         raise MapError("map.h5: made with other weights")
 
-    bench = make_bench(opener=opener)
-    status = bench.ask(3.0)
-    assert status.status == LocalizationStatus.BAD_INPUT
-    assert status.reason == "no map: map.h5: made with other weights"
-    wait(lambda: bench.robot.diagnostics, "diagnostics")
-    entry = named(bench, "localization")
+    bench = make_bench(opener=opener, active=False)
+    entry = bench.diagnosis("localization")
     assert (entry.level, entry.message) == (
         DiagnosticStatus.ERROR,
         "map.h5: made with other weights",
@@ -305,18 +196,18 @@ class Stubborn(FakeLocalizer):
         self.go = threading.Event()
         self.calls = 0
 
-    def localize(self, image, camera, prior):
+    def localize_views(self, views, prior, *, search=True):
         self.calls += 1
         if self.calls == 1:
             raise RuntimeError("out of luck")
         assert self.go.wait(15.0)
-        return super().localize(image, camera, prior)
+        return super().localize_views(views, prior, search=search)
 
 
 def test_unforeseen_error_ends_one_image_and_not_the_node(make_bench):
     localizer = Stubborn()
     localizer.go.set()
-    bench = make_bench(opener=lambda config, core: localizer)
+    bench = make_bench(opener=lambda config, path: FakeMap(localizer))
     bench.give_initialpose(pose(10.0))
     status = bench.ask(3.0)
     assert status.status == LocalizationStatus.INTERNAL_ERROR
@@ -327,12 +218,12 @@ def test_unforeseen_error_ends_one_image_and_not_the_node(make_bench):
 def test_newest_image_wins_while_the_localizer_is_busy(make_bench):
     localizer = Stubborn()
     localizer.calls = 1
-    bench = make_bench(opener=lambda config, core: localizer)
+    bench = make_bench(opener=lambda config, path: FakeMap(localizer))
     bench.give_initialpose(pose(10.0))
     for second in range(3, 9):
         bench.robot.image.publish(image_message(second * SECOND))
         expected = second - 2
-        wait(lambda expected=expected: bench.node._worker.counts.received == expected, "image")
+        wait(lambda expected=expected: bench.node._session.counts.received == expected, "image")
         wait(lambda: localizer.calls == 2, "call")
     localizer.go.set()
     wait(lambda: len(bench.robot.statuses) == 2, "statuses")

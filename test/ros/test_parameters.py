@@ -5,14 +5,16 @@ from typing import Any
 import pytest
 import yaml
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 
 from pixloc_core.errors import ConfigError
 from pixloc_core.localizer.localizer import LocalizerConfig
 from pixloc_ros.node_config import NodeConfig
 from pixloc_ros.parameters import (
-    declare,
+    Settings,
     default_of,
     default_parameters,
+    is_dynamic,
     settings,
     to_yaml,
     unknown_overrides,
@@ -31,7 +33,8 @@ def flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def declared(name: str = "localizer") -> tuple[Node, NodeConfig, LocalizerConfig]:
     node = Node(name)
-    return node, declare(node, NodeConfig), declare(node, LocalizerConfig, "localizer.")
+    found = Settings.declare(node)
+    return node, found.node, found.core
 
 
 def test_shipped_file_holds_every_parameter_at_its_default():
@@ -50,14 +53,16 @@ def test_shipped_file_gives_the_default_configs(ros):
     assert unknown_overrides(node) == []
 
 
-def test_every_parameter_has_a_description_and_is_read_only(ros):
+def test_every_parameter_has_a_description_and_only_dynamic_ones_may_change(ros):
     ros()
     node, _, _ = declared()
     names = [name for name, _ in settings()]
     assert len(names) == len(set(names)) > 20
     for found in node.describe_parameters(names):
         assert found.description
-        assert found.read_only
+        assert found.read_only is not is_dynamic(found.name)
+    assert is_dynamic("localizer.verification.min_points")
+    assert not is_dynamic("map")
 
 
 def test_ranges_of_the_dataclass_are_those_of_the_parameter(ros):
@@ -65,8 +70,8 @@ def test_ranges_of_the_dataclass_are_those_of_the_parameter(ros):
     node, _, _ = declared()
     rate = node.describe_parameter("tf_rate").floating_point_range[0]
     assert (rate.from_value, rate.to_value) == (0.1, 1000.0)
-    failures = node.describe_parameter("max_failures").integer_range[0]
-    assert failures.from_value == 0
+    frames = node.describe_parameter("state.confirm_frames").integer_range[0]
+    assert frames.from_value == 1
 
 
 def test_parameter_file_sets_values_of_node_and_core(ros, tmp_path):
@@ -117,3 +122,15 @@ def test_defaults_are_values_that_ros_can_hold():
         value = default_of(field)
         items = value if isinstance(value, list) else [value]
         assert all(isinstance(item, bool | int | float | str) for item in items), name
+
+
+def test_changes_are_taken_together_or_not_at_all(ros):
+    ros()
+    before = Settings.declare(Node("localizer"))
+    wider = Parameter("state.gate_position", value=0.5)
+    after = before.changed([wider, Parameter("localizer.aligner.levels", value=[1, 2])])
+    assert (after.node.state.gate_position, after.core.aligner.levels) == (0.5, (1, 2))
+    assert before.node.state.gate_position == 0.3
+    with pytest.raises(ConfigError, match="prior_source is 'stars'"):
+        before.changed([wider, Parameter("prior_source", value="stars")])
+    assert before.changed([Parameter("use_sim_time", value=True)]) is before

@@ -1,0 +1,162 @@
+"""Client of the service `retrieve_pose`: one request at a time, with timeout and back-off."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from rclpy.node import Node
+from sensor_msgs.msg import Image
+
+from pixloc_core.errors import FrameError
+from pixloc_core.geometry import Pose
+from pixloc_ros.conversions import pose_from_message
+from pixloc_ros.interfaces import RetrievePose
+from pixloc_ros.retrieval_source import RetrievalAnswer, RetrievalQuery
+
+_FIRST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 10.0
+
+
+class RetrievalClient:
+    """See `RetrievalSource`. Asked from the worker's thread, answered in the executor's.
+
+    After a failure (no service, timeout, refusal, another map) it is left in peace for half a
+    second, after the next one for twice as long, up to ten seconds.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        settings: Callable[[], tuple[float, int]],
+        map_id: Callable[[], str],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Create the client.
+
+        Args:
+            node: Its node.
+            settings: Gives the timeout in seconds and the number of images to ask for.
+            map_id: Content hash of the map in use.
+            clock: Seconds that rise.
+        """
+        self._node, self._settings, self._map_id, self._clock = node, settings, map_id, clock
+        self._client = node.create_client(RetrievePose, "retrieve_pose")
+        self._lock = threading.Lock()
+        self._query: RetrievalQuery | None = None
+        self._future: Any = None
+        self._sent_s = 0.0
+        self._answer: RetrievalAnswer | None = None
+        self._problem = ""
+        self._pause_s, self._rest_until_s = _FIRST_PAUSE_S, 0.0
+        self.requests = self.failures = 0
+
+    @property
+    def is_available(self) -> bool:
+        """See `RetrievalSource`."""
+        return bool(self._client.service_is_ready())
+
+    @property
+    def problem(self) -> str:
+        """See `RetrievalSource`."""
+        with self._lock:
+            return self._problem
+
+    def request(self, query: RetrievalQuery) -> None:
+        """See `RetrievalSource`."""
+        timeout_s, count = self._settings()
+        with self._lock:
+            now = self._clock()
+            if self._query is not None:
+                if now - self._sent_s <= timeout_s:
+                    return
+                self._drop()
+                self._fail(f"retrieve_pose has not answered for {timeout_s:g} s")
+            if now < self._rest_until_s or self._answer is not None:
+                return
+            if not self._client.service_is_ready():
+                self._fail("nobody serves retrieve_pose")
+                return
+            self._query, self._sent_s = query, now
+            self.requests += 1
+            self._future = self._client.call_async(_message(query, count))
+            self._future.add_done_callback(self._on_answer)
+
+    def take(self) -> RetrievalAnswer | None:
+        """See `RetrievalSource`."""
+        with self._lock:
+            answer, self._answer = self._answer, None
+            return answer
+
+    def cancel(self) -> None:
+        """See `RetrievalSource`."""
+        with self._lock:
+            self._drop()
+            self._answer = None
+            self._pause_s, self._rest_until_s = _FIRST_PAUSE_S, 0.0
+
+    def close(self) -> None:
+        """Take the client down."""
+        self.cancel()
+        self._node.destroy_client(self._client)
+
+    def _drop(self) -> None:
+        """Stop waiting; a late answer is not listened to."""
+        if self._future is not None:
+            self._client.remove_pending_request(self._future)
+        self._query = self._future = None
+
+    def _on_answer(self, future: Any) -> None:
+        with self._lock:
+            if future is not self._future or self._query is None:
+                return
+            query, self._query, self._future = self._query, None, None
+            error = future.exception()
+            if error is not None:
+                self._fail(f"retrieve_pose failed: {error}")
+                return
+            try:
+                self._answer = self._read(query, future.result())
+            except FrameError as problem:
+                self._fail(str(problem))
+                return
+            self._problem, self._pause_s = "", _FIRST_PAUSE_S
+
+    def _read(self, query: RetrievalQuery, response: Any) -> RetrievalAnswer:
+        """The poses of an answer.
+
+        Raises:
+            FrameError: If it has none, is of another map, or makes no sense.
+        """
+        if not response.success:
+            raise FrameError(f"retrieve_pose: {response.message}")
+        if response.map_id and response.map_id != self._map_id():
+            raise FrameError(
+                f"retrieve_pose serves map {response.map_id}, this node uses {self._map_id()}"
+            )
+        count = len(response.poses)
+        if not count or {len(response.images), len(response.scores)} != {count}:
+            raise FrameError(
+                f"retrieve_pose answered {len(response.images)} images, {count} poses and "
+                f"{len(response.scores)} scores, expected as many of each, and one at least"
+            )
+        poses = torch.stack([pose_from_message(pose).data for pose in response.poses])
+        scores = tuple(float(score) for score in response.scores)
+        return RetrievalAnswer(query, Pose(poses), tuple(response.images), scores)
+
+    def _fail(self, problem: str) -> None:
+        self._problem = problem
+        self.failures += 1
+        self._rest_until_s = self._clock() + self._pause_s
+        self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
+
+
+def _message(query: RetrievalQuery, count: int) -> Any:
+    request = RetrievePose.Request(max_results=count)
+    request.camera_info = query.camera.info
+    if isinstance(query.camera.image, Image):
+        request.image = query.camera.image
+    else:
+        request.compressed = query.camera.image
+    return request

@@ -1,0 +1,113 @@
+"""The services of the localizer node: they check, and hand on."""
+
+import threading
+from pathlib import Path
+from typing import Any, Protocol
+
+from rclpy.node import Node
+from rclpy.task import Future
+from std_srvs.srv import Empty, SetBool
+
+from pixloc_core.errors import FrameError, MapError, PixlocError
+from pixloc_ros.interfaces import LoadMap, SetInitialPose
+
+
+class Controlled(Protocol):
+    """What the services can do to the node."""
+
+    def take_initial_pose(self, message: Any) -> str:
+        """Start at a pose (PoseWithCovarianceStamped); what will happen, in one line.
+
+        Raises:
+            FrameError: If the pose is refused, with the reason.
+        """
+        ...
+
+    def relocalize(self) -> None:
+        """Give up the pose, look for the robot in the whole map."""
+        ...
+
+    def look_once(self) -> None:
+        """Look at the next image, whatever rate or pause say."""
+        ...
+
+    def pause(self, paused: bool) -> str:
+        """Look at no more images, or at images again; what is the case now, in one line."""
+        ...
+
+    def switch_map(self, path: str) -> None:
+        """Open another map and go on in it; slow, called in a thread of its own.
+
+        Raises:
+            PixlocError: If the map cannot be used; the old one stays.
+        """
+        ...
+
+
+class Services:
+    """Serves from its making on, in every state of the lifecycle."""
+
+    def __init__(self, node: Node, controlled: Controlled) -> None:
+        self._node, self._controlled = node, controlled
+        self._is_loading = threading.Lock()
+        create = node.create_service
+        create(SetInitialPose, "set_initial_pose", self._set_initial_pose)
+        create(Empty, "reinitialize_global_localization", self._reinitialize)
+        create(Empty, "request_nomotion_update", self._look_once)
+        create(SetBool, "trigger", self._trigger)
+        create(LoadMap, "load_map", self._load_map)
+
+    def _set_initial_pose(self, request: Any, response: Any) -> Any:
+        try:
+            response.message = self._controlled.take_initial_pose(request.pose)
+            response.success = True
+        except FrameError as error:
+            response.message = str(error)
+        return response
+
+    def _reinitialize(self, _: Any, response: Any) -> Any:
+        self._controlled.relocalize()
+        return response
+
+    def _look_once(self, _: Any, response: Any) -> Any:
+        self._controlled.look_once()
+        return response
+
+    def _trigger(self, request: Any, response: Any) -> Any:
+        response.message = self._controlled.pause(not request.data)
+        response.success = True
+        return response
+
+    async def _load_map(self, request: Any, response: Any) -> Any:
+        """Opens in a thread: images are localized in the old map meanwhile."""
+        path = request.map_url.removeprefix("file://")
+        if not self._is_loading.acquire(blocking=False):
+            response.result = LoadMap.Response.RESULT_UNDEFINED_FAILURE
+            response.message = "another map is being opened"
+            return response
+        done: Future[tuple[int, str]] = Future(executor=self._node.executor)
+
+        def work() -> None:
+            try:
+                done.set_result(self._load(path))
+            finally:
+                self._is_loading.release()
+
+        threading.Thread(target=work, name="load_map", daemon=True).start()
+        response.result, response.message = await done
+        return response
+
+    def _load(self, path: str) -> tuple[int, str]:
+        """Result code and message."""
+        codes = LoadMap.Response
+        try:
+            if not Path(path).is_file():
+                return codes.RESULT_MAP_DOES_NOT_EXIST, f"{path}: no such feature map"
+            self._controlled.switch_map(path)
+        except MapError as error:
+            return codes.RESULT_INVALID_MAP_DATA, str(error)
+        except PixlocError as error:
+            return codes.RESULT_INVALID_MAP_METADATA, str(error)
+        except Exception as error:  # noqa: BLE001 - the caller must hear of it, and the node live on
+            return codes.RESULT_UNDEFINED_FAILURE, f"{type(error).__name__}: {error}"
+        return codes.RESULT_SUCCESS, ""

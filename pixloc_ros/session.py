@@ -1,0 +1,154 @@
+"""One activation of the node: subscriptions, the worker, publishers."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.node import Node
+
+from pixloc_core.errors import PixlocError
+from pixloc_ros.diagnostics import STATUS_NAMES, status_message
+from pixloc_ros.image_pipeline import ImagePipeline
+from pixloc_ros.inputs import Inputs
+from pixloc_ros.latest_worker import LatestWorker, WorkerCounts
+from pixloc_ros.log_forwarding import Complaints
+from pixloc_ros.opening import OpenedMap
+from pixloc_ros.outcome import Outcome
+from pixloc_ros.outputs import Outputs
+from pixloc_ros.parameters import Settings
+from pixloc_ros.prior_poses import PoseBuffer
+from pixloc_ros.rig_messages import RigMessage
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What a session works with; replaced as a whole.
+
+    Attributes:
+        opened: The map.
+        pipeline: What happens to an exposure.
+        settings: Parameters.
+    """
+
+    opened: OpenedMap
+    pipeline: ImagePipeline
+    settings: Settings
+
+
+class Session:
+    """Hears, works and publishes from its making until `close`."""
+
+    def __init__(
+        self,
+        node: Node,
+        engine: Callable[[], Engine],
+        prior_poses: PoseBuffer,
+        complaints: Complaints,
+    ) -> None:
+        """Begin.
+
+        Args:
+            node: Has the publishers and subscriptions.
+            engine: Gives the one in use.
+            prior_poses: Takes in the topic prior_pose.
+            complaints: Hears what went wrong.
+        """
+        self._node, self._engine, self._complaints = node, engine, complaints
+        config = engine().settings.node
+        self.outputs = Outputs(node, config)
+        self._worker: LatestWorker[RigMessage] = LatestWorker(self._work, self._on_error)
+        self.outcome: Outcome | None = None
+        self.latency_ms = 0.0
+        self.localized = 0
+        self._is_paused = False
+        self._is_wanted = False
+        self._taken_ns = 0
+        self._worker.start()
+        self.inputs = Inputs(node, config, prior_poses, self._on_exposure, complaints.say)
+        self._timer = None
+        if config.tf_broadcast:
+            steady = Clock(clock_type=ClockType.STEADY_TIME)
+            self._timer = node.create_timer(1 / config.tf_rate, self._broadcast, clock=steady)
+
+    @property
+    def counts(self) -> WorkerCounts:
+        """Exposures received, taken, dropped."""
+        return self._worker.counts
+
+    def close(self) -> None:
+        """Finish the image in work; take everything down."""
+        self.inputs.close()
+        if self._timer is not None:
+            self._node.destroy_timer(self._timer)
+        self._worker.stop()
+        self.outputs.close()
+
+    def pause(self, paused: bool) -> None:
+        """Look at no more images, or at images again."""
+        self._is_paused = paused
+
+    def want_next(self) -> None:
+        """Look at the next image, whatever `max_rate` says, also while paused."""
+        self._is_wanted = True
+
+    def clear(self) -> None:
+        """Forget what waits, and the path."""
+        self.inputs.clear()
+        self.outputs.clear()
+        self._taken_ns = 0
+
+    def _on_exposure(self, exposure: RigMessage) -> None:
+        if self._is_due(exposure.stamp_ns):
+            self._taken_ns = exposure.stamp_ns
+            self._is_wanted = False
+            self._worker.put(exposure)
+
+    def _is_due(self, stamp_ns: int) -> bool:
+        if self._is_wanted:
+            return True
+        rate = self._engine().settings.node.max_rate
+        # A hair less than the period, or jitter would halve a rate that is that of the camera.
+        is_early = rate > 0 and 0 <= stamp_ns - self._taken_ns < 0.95e9 / rate
+        return not (self._is_paused or is_early)
+
+    def _work(self, item: RigMessage) -> None:
+        engine = self._engine()
+        outcome = engine.pipeline.run(item)
+        if not self._node.context.ok():
+            return
+        if outcome.published:
+            self.outputs.publish_pose(outcome, item.stamp_ns)
+        self.localized += outcome.published
+        if outcome.reason:
+            name = STATUS_NAMES[outcome.status]
+            self._complaints.say(name, f"{name}: {outcome.reason}")
+        self.outcome = outcome
+        self.latency_ms = (time.monotonic() - item.arrived_s) * 1e3
+        message = status_message(
+            outcome,
+            self._worker.counts,
+            localized=self.localized,
+            failures=engine.pipeline.failures,
+            latency_ms=self.latency_ms,
+        )
+        message.map_id = engine.opened.map_id
+        self.outputs.publish_status(message)
+        # Last, for these are for people only and may be large.
+        self.outputs.publish_pictures(outcome, item, engine.opened.points)
+
+    def _on_error(self, error: Exception) -> None:
+        if not self._node.context.ok():
+            return
+        expected = isinstance(error, PixlocError)
+        # An error nobody foresaw is ours: its name is part of the report.
+        text = str(error) if expected else f"internal error: {type(error).__name__}: {error}"
+        self._complaints.say(type(error).__name__, text)
+
+    def _broadcast(self) -> None:
+        engine = self._engine()
+        map_from_odom = engine.pipeline.map_from_odom
+        if map_from_odom is not None and self.inputs.newest_ns:
+            tolerance = engine.settings.node.transform_tolerance
+            self.outputs.broadcast(map_from_odom, self.inputs.newest_ns, tolerance)
