@@ -6,6 +6,7 @@ from pixloc_core.alignment.aligner_config import AlignerConfig
 from pixloc_core.config import check, section, setting
 from pixloc_core.features.preferences import Preferences
 from pixloc_core.localizer.checks import CheckConfig
+from pixloc_core.localizer.covariance import CovarianceConfig
 from pixloc_core.localizer.hypotheses import FanConfig
 from pixloc_core.localizer.verification import VerificationConfig
 from pixloc_core.map.selection import SelectionConfig
@@ -51,6 +52,9 @@ class LocalizerConfig:
     )
     checks: CheckConfig = section(  # noqa: RUF009 (a field)
         CheckConfig, doc="Evidence for a pose apart from the cost that it minimizes."
+    )
+    covariance: CovarianceConfig = section(  # noqa: RUF009 (a field)
+        CovarianceConfig, doc="How wrong a pose is said to be."
     )
 
     def __post_init__(self) -> None:

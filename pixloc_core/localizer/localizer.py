@@ -15,6 +15,7 @@ from pixloc_core.geometry import Camera, Pose
 from pixloc_core.localizer.attempt import Attempt, Match, Matcher, motion_px
 from pixloc_core.localizer.checks import find_checks
 from pixloc_core.localizer.config import LocalizerConfig
+from pixloc_core.localizer.covariance import spread_of
 from pixloc_core.localizer.hypotheses import fan_out
 from pixloc_core.localizer.prior import Prior
 from pixloc_core.localizer.query import Query, look
@@ -191,12 +192,14 @@ class Localizer:
         """The answer of an attempt, in the coordinates of the map."""
         result, verdict, sparse = attempt.result, attempt.verdict, self._map.sparse
         pose = sparse.to_model(result.cam_from_map[0].cpu()) if attempt.localized else None
+        camera = attempt.sights[0].pyramid[result.points_level].camera
+        spread = spread_of(result, float(camera.size[0])) if attempt.localized else None
         references = dict.fromkeys(i for match in attempt.matches for i in match.references)
         return Localization(
             status=verdict.status,
             reason=verdict.reason,
             cam_from_map=pose,
-            covariance=result.covariance.matrix.cpu() if attempt.localized else None,
+            covariance=spread.covariance(self._config.covariance) if spread else None,
             score=verdict.score,
             num_points=verdict.num_points,
             num_inliers=verdict.num_inliers,
@@ -204,6 +207,7 @@ class Localizer:
             references=tuple(sparse.image_names[index] for index in references),
             hypotheses=sparse.to_model(result.candidates.cpu()),
             checks=self._checks(query, attempt) if attempt.localized else None,
+            spread=spread,
         )
 
     def _checks(self, query: Query, attempt: Attempt) -> Checks:

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from pixloc_core.geometry import Pose
+from pixloc_core.localizer.covariance import PoseSpread
 from pixloc_core.shapes import Bool, Float, Tensor
 
 
@@ -114,7 +115,7 @@ class Localization:
         reason: One line for people; for `LOCALIZED` a short summary.
         cam_from_map: Pose found (float64, batch shape (), the map's own coordinates), or None.
         covariance: Of the increment `xi = (v, w)` of `cam_from_map` (left: metres and radians in
-            the camera frame), 6x6 float64, or None.
+            the camera frame), 6x6 float64, positive definite, or None.
         score: Share of the visible map points that agree with the image, in [0, 1].
         num_points: Map points inside the image at the final pose.
         num_inliers: Those among them whose features agree.
@@ -129,6 +130,7 @@ class Localization:
         hypotheses: Poses (batch shape (k,)) that were still followed at the end, best first, the
             one found among them; whether or not it is believed. None if no alignment was begun.
         checks: Evidence apart from the optimizer's own cost; None without a pose.
+        spread: What `covariance` is made of, for its calibration; None without a pose.
     """
 
     status: LocalizationStatus
@@ -147,6 +149,7 @@ class Localization:
     views: tuple[ViewResult, ...] = ()
     hypotheses: Pose | None = None
     checks: Checks | None = None
+    spread: PoseSpread | None = None
 
     @property
     def localized(self) -> bool:
