@@ -27,6 +27,9 @@ class FanConfig:
         check(self)
 
 
+NO_FAN = FanConfig(steps=1)
+
+
 def fan_out(cam_from_map: Pose, camera: Camera, config: FanConfig) -> Pose:
     """The poses given, then those around the first ones.
 

@@ -16,7 +16,7 @@ from pixloc_core.localizer.attempt import Attempt, Match, Matcher, motion_px
 from pixloc_core.localizer.checks import find_checks
 from pixloc_core.localizer.config import LocalizerConfig
 from pixloc_core.localizer.covariance import spread_of
-from pixloc_core.localizer.hypotheses import fan_out
+from pixloc_core.localizer.hypotheses import NO_FAN, FanConfig, fan_out
 from pixloc_core.localizer.prior import Prior
 from pixloc_core.localizer.query import Query, look
 from pixloc_core.localizer.result import Checks, Localization, LocalizationStatus, ViewResult
@@ -104,8 +104,9 @@ class Localizer:
             views: Images taken at the same moment, that of the first camera first.
             prior: What is known of the first camera beforehand, in the coordinates of the map.
             search: Whether to search around the prior where a near try finds nothing; without
-                it, the answer that the camera is not there comes much sooner. Only a single
-                pose has a near try (`near_stride`): anything else is searched all the same.
+                it, the answer that the camera is not there comes much sooner. Several poses have
+                no near try (`near_stride`): without a search they are followed from the coarsest
+                level on, but none beside them.
 
         Raises:
             ConfigError: If there are no views, or the first is not where the first camera is.
@@ -145,7 +146,8 @@ class Localizer:
             tried = self._matcher.attempt(query, start, matches, (limits, self._near))
             if tried.localized or not search:
                 return tried
-        attempt = self._search_around(query, start, matches)
+        fan = self._config.fan if search else NO_FAN
+        attempt = self._search_around(query, start, matches, fan)
         if tried is None:
             return attempt
         # Where nothing around the prior is better, what agreed too little to be believed alone is
@@ -156,9 +158,11 @@ class Localizer:
         is_better = not attempt.localized or tried.verdict.score > attempt.verdict.score
         return tried if tried.localized and is_better else attempt
 
-    def _search_around(self, query: Query, start: Pose, matches: tuple[Match, ...]) -> Attempt:
+    def _search_around(
+        self, query: Query, start: Pose, matches: tuple[Match, ...], fan: FanConfig
+    ) -> Attempt:
         """The best of poses to all sides of these; from there once more, if that is far away."""
-        fanned = fan_out(start, query.views[0].camera, self._config.fan)
+        fanned = fan_out(start, query.views[0].camera, fan)
         near, full = self._near, self._config.aligner
         limits = self._config.verification.after_search()
         attempt = self._matcher.attempt(query, fanned, matches, (limits, full))
