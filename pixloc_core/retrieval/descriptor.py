@@ -117,6 +117,7 @@ def restore_descriptor(
         MapError: If an array is missing.
         CheckpointError: If the weights of a network cannot be used.
     """
+    config = DescriptorConfig(kind=kind, device=device)
     values: dict[str, Any] = {"kind": kind, "device": device, kind: dict(settings)}
     config = load(DescriptorConfig, **values)
     if config.kind == "hloc":

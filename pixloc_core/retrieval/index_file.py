@@ -115,13 +115,16 @@ def _read_content(path: Path, file: h5py.File, sparse: SparseMap, device: str) -
     file["learned"].visititems(
         lambda name, item: arrays.update({name: item[()]} if hasattr(item, "shape") else {})
     )
-    descriptor = restore_descriptor(
-        str(file.attrs["descriptor_kind"]),
-        json.loads(file.attrs["descriptor_config"]),
-        arrays,
-        dim=vectors.shape[1],
-        device=device,
-    )
+    try:
+        descriptor = restore_descriptor(
+            str(file.attrs["descriptor_kind"]),
+            json.loads(file.attrs["descriptor_config"]),
+            arrays,
+            dim=vectors.shape[1],
+            device=device,
+        )
+    except MapError as error:
+        raise MapError(f"{path}: damaged retrieval index ({error})") from error
     if descriptor.fingerprint != str(file.attrs["descriptor_fingerprint"]):
         raise MapError(
             f"{path}: made with other weights or by another revision of "
