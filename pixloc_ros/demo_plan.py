@@ -1,20 +1,13 @@
 """What a demo replays: the sample world of this repository, or any bag and map."""
 
 import argparse
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
-import yaml
-
-from pixloc_core.bags.reader import BagReader
-from pixloc_core.bags.topics import BagLayout
 from pixloc_core.errors import FormatError
-from pixloc_core.geometry import Pose
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+THRESHOLDS = REPOSITORY / "config" / "demo_thresholds.yaml"
 STREAMS = ("day", "evening")
 # The stream that must pass; the other, in a light that the map's images do not have, is reported.
 JUDGED_STREAM = "day"
@@ -31,10 +24,10 @@ class DemoPlan:
         map_path: Feature map; the cache where there is a model to build it from.
         sfm: COLMAP model, or None where the feature map is there.
         map_images: Images of the model.
-        initial_pose: YAML file of the first pose, or None: the first true pose, moved.
+        initial_pose: YAML file of the first pose, or "truth": the first true pose, moved.
         offset: Then, how far: length in units of the map, and degrees.
         rate: Speed of the replay.
-        judged: Whether missing the bar is a failure.
+        judged: Whether missing a threshold is a failure.
         out: Folder for what is written.
     """
 
@@ -43,7 +36,7 @@ class DemoPlan:
     map_path: Path
     sfm: Path | None
     map_images: Path | None
-    initial_pose: Path | None
+    initial_pose: str
     offset: tuple[float, float]
     rate: float
     judged: bool
@@ -57,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--map", type=Path, help="feature map for that bag")
     parser.add_argument("--sfm", type=Path, help="or the COLMAP model to build it from")
     parser.add_argument("--map-images", type=Path, help="images of that model")
-    parser.add_argument("--initial-pose", type=Path, help="YAML file: position, orientation_xyzw")
+    parser.add_argument("--initial-pose", help="YAML file: position, orientation_xyzw")
     parser.add_argument(
         "--offset",
         type=float,
@@ -71,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--judge",
         action=argparse.BooleanOptionalAction,
-        help=f"exit with 1 if the bar is missed (default: only for {JUDGED_STREAM})",
+        help=f"exit with 1 if a threshold is missed (default: only for {JUDGED_STREAM})",
     )
 
 
@@ -92,7 +85,7 @@ def make_plan(args: argparse.Namespace) -> DemoPlan:
         map_path=args.map or out / "map.h5",
         sfm=args.sfm,
         map_images=args.map_images,
-        initial_pose=args.initial_pose,
+        initial_pose=args.initial_pose or "truth",
         offset=tuple(args.offset),
         rate=args.rate or 1.0,
         judged=bool(args.judge),
@@ -112,53 +105,9 @@ def _sample_plan(args: argparse.Namespace) -> DemoPlan:
         map_path=REPOSITORY / "out" / "sample_map.h5",
         sfm=sample / "map" / "sfm",
         map_images=sample / "map" / "images",
-        initial_pose=args.initial_pose or stream / "initial_pose.yaml",
+        initial_pose=args.initial_pose or str(stream / "initial_pose.yaml"),
         offset=tuple(args.offset),
         rate=args.rate or SAMPLE_RATE,
         judged=judged,
         out=args.out or REPOSITORY / "out" / f"demo_{args.stream}",
     )
-
-
-def find_initial_pose(plan: DemoPlan, bag: BagReader, layout: BagLayout) -> Pose:
-    """`map_from_base` that the node is told at the first image.
-
-    Raises:
-        FormatError: If the file or the ground truth cannot be used.
-    """
-    if plan.initial_pose is not None:
-        return read_initial_pose(plan.initial_pose)
-    first = bag.image_stamps(layout.image)[:1]
-    map_from_base, _ = bag.trajectory(layout.ground_truth).at(first)
-    length, degrees = plan.offset
-    direction = torch.tensor([0.6, -0.64, 0.48], dtype=torch.float64)
-    axis = torch.tensor([0.48, 0.6, -0.64], dtype=torch.float64)
-    offset = Pose.exp(torch.cat([length * direction, np.deg2rad(degrees) * axis]))
-    return map_from_base[0] @ offset
-
-
-def read_initial_pose(path: Path) -> Pose:
-    """Pose of a YAML file with `position` [x, y, z] and `orientation_xyzw`.
-
-    Raises:
-        FormatError: If the file cannot be read or is something else.
-    """
-    try:
-        entries = yaml.safe_load(path.read_text())
-        position = _floats(entries["position"], 3)
-        x, y, z, w = _floats(entries["orientation_xyzw"], 4)
-    except OSError as error:
-        raise FormatError(f"{path}: cannot read the initial pose ({error.strerror})") from error
-    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        raise FormatError(
-            f"{path}: not an initial pose, expected position: [x, y, z] and "
-            f"orientation_xyzw: [x, y, z, w] ({' '.join(str(error).split())})"
-        ) from error
-    return Pose.from_quat_wxyz([w, x, y, z], position)
-
-
-def _floats(values: Sequence[object], count: int) -> list[float]:
-    numbers = [float(str(value)) for value in values]
-    if len(numbers) != count or not np.isfinite(numbers).all():
-        raise ValueError(f"{values!r} is not {count} finite numbers")
-    return numbers

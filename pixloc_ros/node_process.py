@@ -1,4 +1,4 @@
-"""The localizer node as a process of its own: start, watch, stop, kill."""
+"""A node of this package as a process of its own: start, watch, stop, kill."""
 
 import os
 import signal
@@ -11,21 +11,30 @@ from types import TracebackType
 import yaml
 
 Parameters = Mapping[str, bool | int | float | str]
+LOCALIZER, RETRIEVAL = "pixloc_ros.localizer_node", "pixloc_ros.retrieval_node"
 _STOP_S = 5.0
 
 
 class NodeProcess:
-    """`pixloc_ros.localizer_node` with parameters and remappings; ends with its `with` block.
+    """A node with parameters and remappings; ends with its `with` block.
 
     Args:
         parameters: Parameters that differ from their defaults, by dotted name.
         remappings: Topics by the name that the node uses.
         log: File for what the node says.
+        module: Its Python module.
     """
 
-    def __init__(self, parameters: Parameters, remappings: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self,
+        parameters: Parameters,
+        remappings: Mapping[str, str],
+        log: Path,
+        module: str = LOCALIZER,
+    ) -> None:
         self._log = log
-        self._command = node_command(parameters, remappings, log.with_suffix(".params.yaml"))
+        params_file = log.with_suffix(".params.yaml")
+        self._command = node_command(parameters, remappings, params_file, module)
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "NodeProcess":
@@ -86,11 +95,14 @@ class NodeProcess:
 
 
 def node_command(
-    parameters: Parameters, remappings: Mapping[str, str], params_file: Path
+    parameters: Parameters,
+    remappings: Mapping[str, str],
+    params_file: Path,
+    module: str = LOCALIZER,
 ) -> list[str]:
     """Command line of the node; its parameters go into a file, where any string is safe."""
     params_file.write_text(yaml.safe_dump({"/**": {"ros__parameters": dict(parameters)}}))
-    command = [sys.executable, "-m", "pixloc_ros.localizer_node", "--ros-args"]
+    command = [sys.executable, "-m", module, "--ros-args"]
     for name, topic in remappings.items():
         command += ["-r", f"{name}:={topic}"]
     return [*command, "--params-file", str(params_file)]

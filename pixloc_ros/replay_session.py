@@ -20,13 +20,14 @@ from rclpy.node import Node
 from pixloc_core.bags.messages import IMAGE
 from pixloc_core.bags.reader import BagReader, RawMessage
 from pixloc_core.bags.topics import BagLayout
+from pixloc_core.bags.trajectory import Trajectory
 from pixloc_core.errors import PixlocError
 from pixloc_core.evaluation.stream import StreamRun
 from pixloc_core.geometry import Pose
 from pixloc_ros.conversions import ns_to_stamp, pose_to_message
 from pixloc_ros.diagnostics import STATUS_NAMES
 from pixloc_ros.interfaces import LocalizationStatus
-from pixloc_ros.node_process import NodeProcess
+from pixloc_ros.node_process import RETRIEVAL, NodeProcess
 from pixloc_ros.replay import ReplayConfig, Replayer
 from pixloc_ros.stream_recorder import StreamRecorder, StreamTopics
 from pixloc_ros.transport import use_image_profile
@@ -54,7 +55,8 @@ class ReplayPlan:
         rate: Speed of the replay.
         parameters: Parameters of the node besides its map and topics.
         layout: Topics and frames of the bag.
-        start_timeout_s: Longest time for the node to come up.
+        start_timeout_s: Longest time for the nodes to come up.
+        retrieval: Parameters of a retrieval node besides its map; None: there is none.
     """
 
     name: str
@@ -62,9 +64,10 @@ class ReplayPlan:
     map_path: Path
     log: Path
     rate: float = 1.0
-    parameters: Mapping[str, bool | int | float | str] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
     layout: BagLayout = field(default_factory=BagLayout)
     start_timeout_s: float = 60.0
+    retrieval: Mapping[str, Any] | None = None
 
 
 class ReplaySession:
@@ -74,6 +77,11 @@ class ReplaySession:
         self._plan = plan
         self.bag = BagReader(plan.bag)
         self.localizer = NodeProcess(_parameters(plan, self.bag), _remappings(plan), plan.log)
+        self.retrieval: NodeProcess | None = None
+        if plan.retrieval is not None:
+            parameters = {"map": str(plan.map_path), "use_sim_time": True, **plan.retrieval}
+            log = plan.log.with_name(f"retrieval_{plan.log.name}")
+            self.retrieval = NodeProcess(parameters, {}, log, RETRIEVAL)
 
     def __enter__(self) -> "ReplaySession":
         domain = use_own_domain()
@@ -89,11 +97,13 @@ class ReplaySession:
         )
         self._initialpose = self._node.create_publisher(PoseWithCovarianceStamped, _INITIALPOSE, 1)
         self._said = "nothing on /diagnostics"
-        self._is_working = self._has_failed = False
+        self._is_working = self._has_failed = self._has_retrieval = False
         self._node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         self._thread = threading.Thread(target=self._spin, name="recorder", daemon=True)
         self._thread.start()
         self.localizer.start()
+        if self.retrieval is not None:
+            self.retrieval.start()
         return self
 
     def __exit__(
@@ -103,6 +113,8 @@ class ReplaySession:
         trace: TracebackType | None,
     ) -> None:
         self.localizer.stop()
+        if self.retrieval is not None:
+            self.retrieval.stop()
         rclpy.try_shutdown(context=self._context)
         self._thread.join(timeout=5.0)
 
@@ -126,7 +138,21 @@ class ReplaySession:
             time.sleep(_POLL_S)
         if silent:
             self._fail(f"did not come up: it does not listen to {silent}")
+        if self.retrieval is not None:
+            self._wait_for_retrieval(self.retrieval)
         self.replayer.announce()
+
+    def _wait_for_retrieval(self, node: NodeProcess) -> None:
+        """Wait until the index is open.
+
+        Raises:
+            ReplayError: If the node dies or takes too long.
+        """
+        deadline = time.monotonic() + self._plan.start_timeout_s
+        while not self._has_retrieval:
+            if time.monotonic() > deadline or not node.alive:
+                raise ReplayError(f"the retrieval node did not come up:\n{node.last_words()}")
+            time.sleep(_POLL_S)
 
     def restart_localizer(self) -> None:
         """Kill the node, as a power cut would, and start it again; then wait until it is ready."""
@@ -143,6 +169,7 @@ class ReplaySession:
         message.pose.pose = pose_to_message(map_from_base)
         message.pose.covariance = np.diag([0.1] * 3 + [0.05] * 3).reshape(-1).tolist()
         self._initialpose.publish(message)
+        self.recorder.note_prior(stamp_ns)
 
     def play(self, stop: threading.Event | None = None) -> None:
         """Replay the bag; returns when the last image was answered, or soon after.
@@ -155,10 +182,10 @@ class ReplaySession:
         if not self.localizer.alive:
             self._fail("died")
 
-    def result(self) -> StreamRun:
-        """What was recorded so far, beside the truth."""
+    def result(self, truth: Trajectory | None = None) -> StreamRun:
+        """What was recorded so far, beside the truth (that of the bag unless given)."""
         layout = self._plan.layout
-        truth = self.bag.trajectory(layout.ground_truth)
+        truth = truth or self.bag.trajectory(layout.ground_truth)
         return self.recorder.result(self._plan.name, self.bag.image_stamps(layout.image), truth)
 
     def _fail(self, what: str) -> NoReturn:
@@ -171,6 +198,8 @@ class ReplaySession:
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for entry in message.status:
+            if "retrieval" in entry.name and entry.level == DiagnosticStatus.OK:
+                self._has_retrieval = True
             if entry.name.endswith("localization"):
                 self._said = entry.message
                 # An image that cannot be used says nothing about the map.
@@ -184,7 +213,7 @@ class ReplaySession:
 
     def _note(self, message: RawMessage) -> None:
         if message.topic == self._plan.layout.image:
-            self.recorder.note_sent(message.stamp_ns)
+            self.recorder.note_sent(message.header_ns, message.stamp_ns)
 
     def _spin(self) -> None:
         executor = SingleThreadedExecutor(context=self._context)

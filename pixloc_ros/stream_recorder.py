@@ -1,5 +1,6 @@
 """Record what a localizer node says about a stream of images, with the time it took."""
 
+import math
 import threading
 import time
 from dataclasses import dataclass
@@ -12,11 +13,17 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
 from pixloc_core.bags.trajectory import Stamps, Trajectory
+from pixloc_core.evaluation.pose_error import FloatArray
 from pixloc_core.evaluation.stream import FrameOutcome, StreamRun
 from pixloc_core.geometry import Pose
 from pixloc_ros.conversions import pose_from_message, stamp_to_ns
 from pixloc_ros.diagnostics import STATUS_NAMES
 from pixloc_ros.interfaces import LocalizationStatus
+
+STATE_NAMES = {
+    getattr(LocalizationStatus, name): name
+    for name in ("UNINITIALIZED", "INITIALIZING", "TRACKING", "DEGRADED", "LOST")
+}
 
 
 @dataclass(frozen=True)
@@ -40,9 +47,11 @@ class StreamRecorder:
 
     def __init__(self, node: Node, topics: StreamTopics, *, confidence_period_ns: int = 0) -> None:
         self._lock = threading.Lock()
-        self._sent: dict[int, float] = {}
+        self._sent: dict[int, tuple[float, int]] = {}
         self._statuses: dict[int, tuple[Any, float]] = {}
         self._poses: dict[int, Pose] = {}
+        self._covariances: dict[int, FloatArray] = {}
+        self._first_prior_ns: int | None = None
         self._confidence_period_ns = confidence_period_ns
         self.confidence: dict[int, np.ndarray[Any, Any]] = {}
         self._last_answer = 0.0
@@ -55,10 +64,16 @@ class StreamRecorder:
         if confidence_period_ns:
             node.create_subscription(Image, topics.confidence, self._on_confidence, qos)
 
-    def note_sent(self, stamp_ns: int) -> None:
-        """Remember when an image was published."""
+    def note_sent(self, stamp_ns: int, bag_ns: int) -> None:
+        """Remember that an image is published now, which is `bag_ns` on the clock of the bag."""
         with self._lock:
-            self._sent[stamp_ns] = time.monotonic()
+            self._sent[stamp_ns] = (time.monotonic(), bag_ns)
+
+    def note_prior(self, stamp_ns: int) -> None:
+        """Remember for which stamp the first prior was given."""
+        with self._lock:
+            if self._first_prior_ns is None:
+                self._first_prior_ns = stamp_ns
 
     @property
     def newest_sent_ns(self) -> int:
@@ -90,10 +105,11 @@ class StreamRecorder:
             truth: True poses of the base in the map.
         """
         with self._lock:
-            begin = min(self._sent.values(), default=0.0)
+            begin = min((when for when, _ in self._sent.values()), default=0.0)
             outcomes = [
                 self._outcome(stamp, *said) for stamp, said in sorted(self._statuses.items())
             ]
+            order = sorted(self._covariances)
             return StreamRun(
                 name,
                 image_stamps_ns,
@@ -102,23 +118,20 @@ class StreamRecorder:
                 truth,
                 max(self._last_answer - begin, 0.0),
                 max((said.images_taken for said, _ in self._statuses.values()), default=0),
+                np.stack([self._covariances[stamp] for stamp in order]) if order else None,
+                self._first_prior_ns,
             )
 
     def _outcome(self, stamp: int, message: Any, arrived: float) -> FrameOutcome:
-        sent = self._sent.get(stamp)
-        return FrameOutcome(
-            stamp_ns=stamp,
-            status=STATUS_NAMES.get(message.status, f"status {message.status}"),
-            reason=message.reason,
-            score=message.score,
-            latency_ms=1e3 * (arrived - sent) if sent is not None else float("nan"),
-            stages=dict(zip(message.stages, message.stage_ms, strict=False)),
-        )
+        sent, bag_ns = self._sent.get(stamp, (math.nan, stamp))
+        latency_ms = 1e3 * (arrived - sent)
+        return outcome_of(message, latency_ms, bag_ns)
 
     def _on_pose(self, message: PoseWithCovarianceStamped) -> None:
-        pose = pose_from_message(message.pose.pose)
+        stamp, pose = stamp_to_ns(message.header.stamp), pose_from_message(message.pose.pose)
+        covariance = np.array(message.pose.covariance, np.float64).reshape(6, 6)
         with self._lock:
-            self._poses[stamp_to_ns(message.header.stamp)] = pose
+            self._poses[stamp], self._covariances[stamp] = pose, covariance
             self._last_answer = time.monotonic()
 
     def _on_status(self, message: LocalizationStatus) -> None:
@@ -133,3 +146,25 @@ class StreamRecorder:
         if stamp - newest >= self._confidence_period_ns:
             flat = np.frombuffer(message.data, np.float32).copy()
             self.confidence[stamp] = flat.reshape(message.height, message.width)
+
+
+def outcome_of(message: LocalizationStatus, latency_ms: float, sent_ns: int) -> FrameOutcome:
+    """What a status says of its image.
+
+    Args:
+        message: The status.
+        latency_ms: From the publication of the image to the status; NaN if unknown.
+        sent_ns: Time of that publication on the clock of the bag.
+    """
+    late_ms = latency_ms if math.isfinite(latency_ms) else 0.0
+    return FrameOutcome(
+        stamp_ns=stamp_to_ns(message.header.stamp),
+        status=STATUS_NAMES.get(message.status, f"status {message.status}"),
+        reason=message.reason,
+        score=message.score,
+        latency_ms=latency_ms,
+        answered_ns=sent_ns + round(1e6 * late_ms),
+        stages=dict(zip(message.stages, map(float, message.stage_ms), strict=False)),
+        state=STATE_NAMES.get(message.state, f"state {message.state}"),
+        prior_source=message.prior_source,
+    )

@@ -16,7 +16,7 @@ from rosbags.rosbag2 import Writer
 
 from pixloc_core.bags import messages
 from pixloc_core.bags.edit_plan import BagEdit, Cut, Stretch, to_ns, write_cuts
-from pixloc_core.bags.reader import BagReader, RawMessage
+from pixloc_core.bags.reader import STAMP_PLACE, BagReader, RawMessage, stamp_format
 from pixloc_core.bags.topics import BagLayout
 from pixloc_core.bags.trajectory import NANOSECONDS, Stamps, Trajectory
 from pixloc_core.bags.writer import new_writer, offered_qos
@@ -25,8 +25,6 @@ from pixloc_core.geometry import Pose
 
 logger = logging.getLogger(__name__)
 
-# A header stands first in its message: encapsulation (4 bytes), then seconds and nanoseconds.
-_STAMP_PLACE = 4
 _ODOMETRY = "nav_msgs/msg/Odometry"
 _CLOCK = "rosgraph_msgs/msg/Clock"
 
@@ -186,8 +184,7 @@ class _Editor:
             return messages.stamp_of(transforms[0]) if len(transforms) else raw.stamp_ns
         if not fields or fields[0][0] != "header":
             return raw.stamp_ns
-        seconds, rest = struct.unpack_from(_stamp_format(raw.cdr), raw.cdr, _STAMP_PLACE)
-        return int(seconds) * NANOSECONDS + int(rest)
+        return raw.header_ns
 
     def write(self, writer: Writer, order: list[tuple[int, int, int, int]]) -> None:
         """Write the messages of a schedule."""
@@ -214,7 +211,7 @@ class _Editor:
             return raw.cdr
         cdr = bytearray(self._corrected_odometry(raw, part) if raw.kind == _ODOMETRY else raw.cdr)
         stamp = divmod(self._new_stamp(self._stamp(raw), part), NANOSECONDS)
-        struct.pack_into(_stamp_format(cdr), cdr, _STAMP_PLACE, *stamp)
+        struct.pack_into(stamp_format(cdr), cdr, STAMP_PLACE, *stamp)
         return bytes(cdr)
 
     def _moved_transforms(self, raw: RawMessage, part: _Placed) -> bytes:
@@ -232,7 +229,7 @@ class _Editor:
 
     def _corrected_odometry(self, raw: RawMessage, part: _Placed) -> bytes:
         message = self._store.deserialize_cdr(raw.cdr, raw.kind)
-        pose = (part.correction @ messages.read_pose(message.pose)).normalized()
+        pose = (part.correction @ messages.read_pose(message)).normalized()
         placed: Any = messages.pose_stamped(0, "", pose).pose
         message.pose.pose = placed
         return bytes(self._store.serialize_cdr(message, raw.kind))
@@ -273,8 +270,3 @@ def _go_on(part: _Part, time_s: float) -> Pose:
     (before, last), (first_s, last_s) = part.poses[-2:], part.times_s[-2:]
     share = (time_s - last_s) / (last_s - first_s)
     return last @ Pose.exp(share * (before.inv() @ last).log())
-
-
-def _stamp_format(cdr: bytes | bytearray) -> str:
-    """How seconds and nanoseconds are packed: the second byte tells the order of bytes."""
-    return "<iI" if cdr[1] & 1 else ">iI"

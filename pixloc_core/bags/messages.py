@@ -98,8 +98,10 @@ def camera_info(stamp_ns: int, frame: str, camera: Camera) -> Any:
 
 
 def read_pose(message: Any) -> Pose:
-    """Pose (batch shape (), float64) of a PoseStamped or of a TransformStamped."""
+    """Pose (batch shape (), float64) of a message that has one, or of a TransformStamped."""
     body = getattr(message, "pose", None)
+    # With covariance (also in Odometry) the pose lies one deeper.
+    body = getattr(body, "pose", body)
     if body is None:
         transform = message.transform
         position, rotation = transform.translation, transform.rotation

@@ -1,5 +1,6 @@
 """Read rosbag2 files of one camera on a robot."""
 
+import struct
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,12 @@ from rosbags.rosbag2 import Reader
 from rosbags.rosbag2.errors import ReaderError
 
 from pixloc_core.bags import messages
-from pixloc_core.bags.trajectory import Stamps, Trajectory
+from pixloc_core.bags.trajectory import NANOSECONDS, Stamps, Trajectory
 from pixloc_core.errors import FormatError
 from pixloc_core.geometry import Camera, Pose
+
+# A header stands first in its message: encapsulation (4 bytes), then seconds and nanoseconds.
+STAMP_PLACE = 4
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,17 @@ class RawMessage:
     kind: str
     stamp_ns: int
     cdr: bytes
+
+    @property
+    def header_ns(self) -> int:
+        """Header stamp of a message that begins with a header; of others it means nothing."""
+        seconds, rest = struct.unpack_from(stamp_format(self.cdr), self.cdr, STAMP_PLACE)
+        return int(seconds) * NANOSECONDS + int(rest)
+
+
+def stamp_format(cdr: bytes | bytearray) -> str:
+    """How seconds and nanoseconds are packed: the second byte tells the order of bytes."""
+    return "<iI" if cdr[1] & 1 else ">iI"
 
 
 class BagReader:
@@ -82,8 +97,16 @@ class BagReader:
             yield store.deserialize_cdr(raw.cdr, raw.kind)
 
     def trajectory(self, topic: str) -> Trajectory:
-        """Poses of a PoseStamped topic, by header stamp."""
-        samples = {messages.stamp_of(m): messages.read_pose(m) for m in self.messages(topic)}
+        """Poses of a topic by header stamp: PoseStamped, one with covariance, or Odometry.
+
+        Raises:
+            FormatError: If the topic is missing or holds something else.
+        """
+        try:
+            samples = {messages.stamp_of(m): messages.read_pose(m) for m in self.messages(topic)}
+        except AttributeError as error:
+            kind = self.topics[topic]
+            raise FormatError(f"{self.path}: {topic} of type {kind} holds no poses") from error
         return Trajectory.from_samples(samples)
 
     def transforms(self, topic: str, parent: str, child: str) -> Trajectory:
@@ -122,8 +145,7 @@ class BagReader:
 
     def image_stamps(self, topic: str) -> Stamps:
         """Header stamps of all images, in nanoseconds, in the order of recording."""
-        stamps = [messages.stamp_of(message) for message in self.messages(topic)]
-        return np.array(stamps, dtype=np.int64)
+        return np.array([raw.header_ns for raw in self.raw([topic])], dtype=np.int64)
 
     def images(
         self, topic: str, stamps_ns: Collection[int]

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pixloc_core.errors import FormatError
+from pixloc_core.errors import FormatError, PixlocError
 from pixloc_core.geometry import Pose, so3
 
 Stamps = NDArray[np.int64]
@@ -95,6 +95,33 @@ def write_tum(path: Path, trajectory: Trajectory) -> None:
         for stamp, row in zip(trajectory.stamps_ns.tolist(), numbers.tolist(), strict=True)
     ]
     path.write_text("".join(f"{line}\n" for line in lines))
+
+
+def read_tum(path: Path) -> Trajectory:
+    """Read a file of `write_tum`; lines with `#` are comments.
+
+    Raises:
+        FormatError: If the file cannot be read or a line is malformed.
+    """
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise FormatError(f"{path}: cannot read the trajectory ({error})") from error
+    samples = {}
+    for number, line in enumerate(lines, start=1):
+        fields = line.split("#")[0].split()
+        if not fields:
+            continue
+        try:
+            numbers = torch.tensor([float(field) for field in fields[1:]], dtype=torch.float64)
+            place, (qx, qy, qz, qw) = numbers[:3], numbers[3:]
+            pose = Pose.from_quat_wxyz(torch.stack([qw, qx, qy, qz]), place)
+            samples[parse_stamp(fields[0])] = pose
+        except (ValueError, PixlocError) as error:
+            raise FormatError(
+                f"{path}:{number}: {line!r}, expected: stamp_s tx ty tz qx qy qz qw"
+            ) from error
+    return Trajectory.from_samples(samples)
 
 
 def parse_stamp(text: str) -> int:

@@ -26,7 +26,10 @@ VERBS = {
     "preprocess": "pixloc_core.cli.preprocess",
 }
 # Those that live above the core: known by name only, so that the core needs no ROS.
-ROS_VERBS: dict[str, str] = {}
+ROS_VERBS: dict[str, str] = {
+    "doctor": "pixloc_ros.doctor.command",
+    "replay": "pixloc_ros.replay_command",
+}
 VERBS |= ROS_VERBS
 LOG_LEVELS = ("debug", "info", "warning", "error")
 

@@ -1,7 +1,7 @@
-"""Plots of a stream: path over the map, errors and latency over time."""
+"""Plots of a replay: path over the map, errors and latency over time."""
 
 import io
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,37 +10,50 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
-from pixloc_core.evaluation.stream import StreamBar, StreamRun, StreamSummary, seconds_since
+from pixloc_core.evaluation.replay_judgement import JudgedRun
+from pixloc_core.evaluation.stream import StreamRun, seconds_since
 
-_TRUTH, _ESTIMATE, _MISSED, _MAP = "#222222", "#0a7d4f", "#c62828", "#9db2c9"
+TRUTH, ESTIMATE, MISSED, MAP = "#222222", "#0a7d4f", "#c62828", "#9db2c9"
+STATE_COLOURS = {
+    "TRACKING": ESTIMATE,
+    "DEGRADED": "#e39b12",
+    "INITIALIZING": "#3b6fd4",
+    "LOST": MISSED,
+    "UNINITIALIZED": "#8a94a0",
+    "": ESTIMATE,
+}
 _AXES = "xyz"
 
 
-def plot_trajectory(run: StreamRun, points_map: NDArray[np.floating]) -> Figure:
-    """Top view: the map's points, the true path, and the poses found.
+def plot_trajectory(judged: JudgedRun, points_map: NDArray[np.floating]) -> Figure:
+    """Top view: the map's points, the true path, and the poses found, coloured by state.
 
     The two axes of the map in which the true path extends most are drawn: x and y of ROS maps
     as seen from +z, x and z of maps in camera axes as seen from -y, which is above.
 
     Args:
-        run: The replay.
+        judged: The replay.
         points_map: Map points (p, 3) in the frame of the poses.
     """
-    truth, estimate = run.truth.poses.t.numpy(), run.estimate.poses.t.numpy()
+    run = judged.run
+    truth = run.truth.poses.t.numpy()
     across, up = _widest_axes(truth)
-    figure, axes = _figure(8.0, 5.2)
-    axes.scatter(points_map[:, across], points_map[:, up], s=2, c=_MAP, lw=0, label="map points")
-    axes.plot(truth[:, across], truth[:, up], c=_TRUTH, lw=1.2, label="ground truth")
-    axes.scatter(
-        estimate[:, across], estimate[:, up], s=14, c=_ESTIMATE, lw=0, zorder=3, label="localized"
-    )
+    figure, axes = make_figure(8.0, 5.2)
+
+    def dots(places: NDArray[np.floating], size: float, label: str, **style: Any) -> None:
+        axes.scatter(places[:, across], places[:, up], s=size, label=label, **style)
+
+    dots(points_map, 2, "map points", c=MAP, lw=0)
+    path = _with_gaps(judged, truth)
+    axes.plot(path[:, across], path[:, up], c=TRUTH, lw=1.2, label="ground truth")
+    for label, colour, places in _places_by_state(run):
+        dots(places, 14, label, c=colour, lw=0, zorder=3)
     missed = run.missed_stamps_ns()
     if missed.size:
-        places, _ = run.truth.at(missed)
-        lost = places.t.numpy()
-        axes.scatter(
-            lost[:, across], lost[:, up], marker="x", c=_MISSED, s=30, zorder=4, label="no pose"
-        )
+        dots(run.truth.at(missed)[0].t.numpy(), 30, "no pose", c=MISSED, marker="x", zorder=4)
+    wrong = judged.errors.estimate.t.numpy()[judged.is_wrong]
+    if len(wrong):
+        dots(wrong, 60, "wrong pose", facecolors="none", edgecolors=MISSED, zorder=5)
     axes.set_aspect("equal")
     _limit_to_path(axes, truth[:, [across, up]], points_map[:, [across, up]])
     axes.set_xlabel(f"{_AXES[across]} of the map")
@@ -49,33 +62,42 @@ def plot_trajectory(run: StreamRun, points_map: NDArray[np.floating]) -> Figure:
     return figure
 
 
-def plot_errors(run: StreamRun, summary: StreamSummary, bar: StreamBar | None = None) -> Figure:
+def _places_by_state(run: StreamRun) -> list[tuple[str, str, NDArray[np.float64]]]:
+    """Label, colour and positions (n, 3) of the poses published in each state."""
+    states = {outcome.stamp_ns: outcome.state for outcome in run.outcomes}
+    of_pose = np.array([states.get(stamp, "") for stamp in run.estimate.stamps_ns.tolist()])
+    places = run.estimate.poses.t.numpy()
+    return [
+        (state.lower() or "localized", STATE_COLOURS.get(state, MAP), places[of_pose == state])
+        for state in sorted(set(of_pose.tolist()))
+    ]
+
+
+def _with_gaps(judged: JudgedRun, path: NDArray[np.floating]) -> NDArray[np.floating]:
+    """The path with a gap wherever the robot was put elsewhere."""
+    places = np.searchsorted(judged.run.truth.stamps_ns, judged.kidnaps_ns)
+    return np.insert(path, places, np.nan, axis=0)
+
+
+def plot_errors(judged: JudgedRun) -> Figure:
     """Position and rotation error over time, on logarithmic axes; ticks below mark no pose."""
-    errors = summary.errors
-    begin = int(run.image_stamps_ns[0])
-    times = seconds_since(errors.stamps_ns, begin)
-    missed = seconds_since(run.missed_stamps_ns(), begin)
+    found, run = judged.errors, judged.run
+    times = seconds_since(found.stamps_ns, run.begin_ns)
+    missed = seconds_since(run.missed_stamps_ns(), run.begin_ns)
+    bounds = judged.bounds
     figure = Figure(figsize=(8.0, 4.6), layout="constrained")
-    rows: Sequence[tuple[str, NDArray[np.float64], float | None]] = (
-        (
-            "position error [cm]",
-            100 * errors.errors.position,
-            100 * bar.max_position if bar else None,
-        ),
-        (
-            "rotation error [deg]",
-            errors.errors.rotation_deg,
-            bar.max_rotation_deg if bar else None,
-        ),
+    rows = (
+        ("position error [cm]", 100 * found.errors.position, 100 * bounds.position),
+        ("rotation error [deg]", found.errors.rotation_deg, bounds.rotation_deg),
     )
     for index, (label, values, limit) in enumerate(rows):
         axes = figure.add_subplot(2, 1, index + 1)
-        axes.semilogy(times, np.maximum(values, 1e-4), ".-", c=_ESTIMATE, lw=0.7, ms=4)
-        if limit:
-            axes.axhline(limit, c=_MISSED, lw=0.9, ls="--", label="bar for the median")
+        axes.semilogy(times, np.maximum(values, 1e-4), ".-", c=ESTIMATE, lw=0.7, ms=4)
+        if values.size and values.max() > 0.1 * limit:
+            axes.axhline(limit, c=MISSED, lw=0.9, ls="--", label="wrong beyond")
             axes.legend(loc="best", fontsize=8)
-        for time in missed:
-            axes.axvline(time, ymax=0.07, c=_MISSED, lw=1.2)
+        axes.vlines(missed, 0, 0.07, colors=MISSED, lw=1.2, transform=axes.get_xaxis_transform())
+        mark_kidnaps(axes, judged)
         axes.set_ylabel(label)
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:g}")
@@ -87,21 +109,27 @@ def plot_errors(run: StreamRun, summary: StreamSummary, bar: StreamBar | None = 
 
 def plot_latency(run: StreamRun) -> Figure:
     """Latency of every image taken up, and where the node spent it."""
-    begin = int(run.image_stamps_ns[0])
     outcomes = run.outcomes
-    times = seconds_since(np.array([o.stamp_ns for o in outcomes], np.int64), begin)
-    figure, axes = _figure(8.0, 3.0)
+    times = seconds_since(np.array([o.stamp_ns for o in outcomes], np.int64), run.begin_ns)
+    figure, axes = make_figure(8.0, 3.0)
     stages = list(dict.fromkeys(name for outcome in outcomes for name in outcome.stages))
     layers = [np.array([o.stages.get(name, 0.0) for o in outcomes]) for name in stages]
     if layers and len(outcomes) > 1:
         axes.stackplot(times, layers, labels=stages, alpha=0.55, lw=0)
-    axes.plot(times, run.latency_ms, ".-", c=_TRUTH, lw=0.7, ms=4, label="image to answer")
+    axes.plot(times, run.latency_ms, ".-", c=TRUTH, lw=0.7, ms=4, label="image to answer")
     axes.set_ylim(bottom=0)
     axes.set_xlabel("time in the bag [s]")
     axes.set_ylabel("latency [ms]")
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize=8, ncols=4, frameon=False)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize=8, ncols=5, frameon=False)
     axes.grid(visible=True, alpha=0.25)
     return figure
+
+
+def mark_kidnaps(axes: Axes, judged: JudgedRun) -> None:
+    """Dotted lines where the robot was put elsewhere."""
+    for index, time in enumerate(seconds_since(judged.kidnaps_ns, judged.run.begin_ns)):
+        label = "kidnap" if index == 0 else None
+        axes.axvline(time, c="#6a3fb5", lw=1.1, ls=":", label=label)
 
 
 def to_png(figure: Figure, *, dpi: int = 130) -> bytes:
@@ -112,7 +140,8 @@ def to_png(figure: Figure, *, dpi: int = 130) -> bytes:
     return buffer.getvalue()
 
 
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+def make_figure(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure with one pair of axes; size in inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.add_subplot()
 

@@ -10,6 +10,7 @@ from pixloc_core.evaluation.consistency import (
     consistency_table,
     coverage,
     increment_errors,
+    independent_count,
     nees,
     nees_band,
     pose_errors,
@@ -50,6 +51,19 @@ def test_fewer_independent_poses_widen_the_band() -> None:
     few = consistency(errors, covariances, independent=10).nees_band
     assert few[0] < all_count[0] < 6 < all_count[1] < few[1]
     assert few == nees_band(10)
+
+
+def test_numbers_that_follow_each_other_count_less() -> None:
+    """Of a first-order process of correlation r the mean is worth n (1 - r) / (1 + r) samples."""
+    generator = np.random.default_rng(2)
+    noise = generator.standard_normal(COUNT)
+    assert independent_count(noise) == pytest.approx(COUNT, rel=0.1)
+    series = np.zeros(COUNT)
+    for index in range(1, COUNT):
+        series[index] = 0.8 * series[index - 1] + noise[index]
+    assert independent_count(series) == pytest.approx(COUNT / 9, rel=0.3)
+    assert independent_count(np.ones(5)) == 5
+    assert independent_count(np.arange(10.0)) >= 1
 
 
 def test_nees_is_that_of_the_plain_formula() -> None:

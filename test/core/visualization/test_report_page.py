@@ -1,5 +1,6 @@
 """Pictures and the page: what is drawn lies where it belongs, and the page needs nothing else."""
 
+import dataclasses
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,7 +12,8 @@ import torch
 
 from pixloc_core.bags.trajectory import Trajectory
 from pixloc_core.errors import ImageError
-from pixloc_core.evaluation.stream import FrameOutcome, StreamBar, StreamRun, summarize_stream
+from pixloc_core.evaluation.replay_judgement import JudgedRun, ReplayBounds, judge_run
+from pixloc_core.evaluation.stream import FrameOutcome, StreamRun
 from pixloc_core.geometry import Pose
 from pixloc_core.localizer.result import Evidence, Localization, LocalizationStatus
 from pixloc_core.visualization.overlay import (
@@ -23,6 +25,13 @@ from pixloc_core.visualization.overlay import (
     write_picture,
 )
 from pixloc_core.visualization.plots import plot_errors, plot_latency, plot_trajectory, to_png
+from pixloc_core.visualization.replay_plots import (
+    plot_axis_errors,
+    plot_coverage,
+    plot_nees,
+    plot_stage_latency,
+    plot_states,
+)
 from pixloc_core.visualization.report_page import Picture, Section, Verdict, render_page
 
 SECOND = 1_000_000_000
@@ -110,8 +119,8 @@ def test_pictures_of_any_size_stand_side_by_side_in_their_order() -> None:
 
 
 @pytest.fixture(scope="module")
-def run() -> StreamRun:
-    """A circle of 3 m with one image that was not localized."""
+def judged() -> JudgedRun:
+    """A circle of 3 m with a kidnap, one image that was not localized and one wrong pose."""
     times = np.linspace(0, 10, 51)
     stamps = (times * SECOND).astype(np.int64) + SECOND
     angle = torch.from_numpy(2 * np.pi * times / 10)
@@ -129,34 +138,75 @@ def run() -> StreamRun:
             "",
             0.8,
             300.0 + i,
+            int(stamps[i]) + 300_000_000,
             {"extract": 100.0, "align": 150.0 + i},
+            "LOST" if i == 20 else "TRACKING",
         )
         for i in taken
     )
     good = [i for i in taken if i != 20]
     noise = 0.01 * torch.randn(len(good), 6, generator=torch.Generator().manual_seed(0)).double()
+    noise[9, 0] = 1.0
     estimate = Trajectory(stamps[good], poses[good] @ Pose.exp(noise))
-    return StreamRun("circle", stamps, outcomes, estimate, truth, 12.0)
+    covariances = np.broadcast_to(1e-4 * np.eye(6), (len(good), 6, 6))
+    run = StreamRun(
+        "circle", stamps, outcomes, estimate, truth, 12.0, covariances=covariances.copy()
+    )
+    return judge_run(run, stamps[18:19], ReplayBounds())
 
 
-def test_plots_become_png_files_of_the_size_asked(run: StreamRun) -> None:
+def test_plots_become_png_files_of_the_size_asked(judged: JudgedRun) -> None:
     points = np.random.default_rng(0).normal(0, 3, (500, 3))
-    summary = summarize_stream(run)
-    figures = [
-        plot_trajectory(run, points),
-        plot_errors(run, summary, StreamBar()),
-        plot_latency(run),
-    ]
-    for figure in figures:
-        content = to_png(figure, dpi=50)
-        decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-        assert decoded.shape[1] == 400
-        assert decoded.std() > 5
+    covariance = judged.summary.covariance
+    assert covariance is not None
+    figures = {
+        400: [plot_trajectory(judged, points), plot_errors(judged), plot_latency(judged.run)],
+        450: [plot_axis_errors(judged), plot_states(judged)],
+        300: [plot_nees(judged), plot_coverage(covariance)],
+    }
+    for width, group in figures.items():
+        for figure in group:
+            assert figure is not None
+            content = to_png(figure, dpi=50)
+            decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+            assert decoded.shape[1] == width
+            assert decoded.std() > 5
 
 
-def test_the_top_view_draws_the_two_axes_in_which_the_path_extends(run: StreamRun) -> None:
-    axes = plot_trajectory(run, np.zeros((0, 3))).axes[0]
+def test_what_was_not_told_is_not_plotted(judged: JudgedRun) -> None:
+    silent = dataclasses.replace(judged.run, outcomes=(), covariances=None)
+    other = judge_run(silent, judged.kidnaps_ns, ReplayBounds())
+    assert plot_axis_errors(other) is None
+    assert plot_nees(other) is None
+    assert plot_states(other) is None
+    assert plot_stage_latency(other.run) is None
+
+
+def test_the_top_view_draws_the_two_axes_in_which_the_path_extends(judged: JudgedRun) -> None:
+    axes = plot_trajectory(judged, np.zeros((0, 3))).axes[0]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("x of the map", "y of the map")
+
+
+def test_the_top_view_tells_states_wrong_poses_and_the_gap_of_a_kidnap(judged: JudgedRun) -> None:
+    axes = plot_trajectory(judged, np.zeros((0, 3))).axes[0]
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert labels == ["map points", "ground truth", "tracking", "no pose", "wrong pose"]
+    (path,) = axes.get_lines()
+    assert np.isnan(path.get_xdata()).sum() == 1
+
+
+def test_the_states_are_rows_with_the_kidnap_marked(judged: JudgedRun) -> None:
+    figure = plot_states(judged)
+    assert figure is not None
+    labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert labels == ["images", "tracking", "lost"]
+
+
+def test_the_latency_is_shown_by_stage(judged: JudgedRun) -> None:
+    figure = plot_stage_latency(judged.run)
+    assert figure is not None
+    labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert labels == ["total", "extract", "align"]
 
 
 class _Tags(HTMLParser):

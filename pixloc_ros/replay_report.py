@@ -1,18 +1,20 @@
-"""What a replay leaves behind: poses as text, and a page that a person can open."""
+"""What a replay leaves for people: a page with plots and pictures."""
 
-import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 
 from pixloc_core.bags.reader import BagReader
 from pixloc_core.bags.topics import BagLayout
-from pixloc_core.bags.trajectory import write_tum
-from pixloc_core.evaluation.stream import StreamBar, StreamRun, StreamSummary, stream_rows
+from pixloc_core.bags.trajectory import Stamps
+from pixloc_core.evaluation.replay_judgement import JudgedRun
+from pixloc_core.evaluation.replay_table import latency_rows, replay_rows
+from pixloc_core.evaluation.stream import StreamRun
 from pixloc_core.geometry import Pose
 from pixloc_core.localizer.localizer import Localizer
 from pixloc_core.localizer.prior import Prior
@@ -26,6 +28,13 @@ from pixloc_core.visualization.overlay import (
     write_picture,
 )
 from pixloc_core.visualization.plots import plot_errors, plot_latency, plot_trajectory, to_png
+from pixloc_core.visualization.replay_plots import (
+    plot_axis_errors,
+    plot_coverage,
+    plot_nees,
+    plot_stage_latency,
+    plot_states,
+)
 from pixloc_core.visualization.report_page import Picture, Section, Verdict, render_page
 
 _NUM_OVERLAYS = 4
@@ -34,28 +43,26 @@ _ROW_HEIGHT = 360
 
 
 @dataclass(frozen=True)
-class DemoReport:
+class ReplayReport:
     """Everything the page is made of.
 
     Attributes:
-        run: What was recorded.
-        summary: Its numbers.
+        judged: The replay and its numbers.
         verdict: How it ended.
-        bar: What it was held against, if anything.
+        notes: Name and value of what else is to be told in its table.
         confidence: Confidence images of the node, by stamp.
     """
 
-    run: StreamRun
-    summary: StreamSummary
+    judged: JudgedRun
     verdict: Verdict
-    bar: StreamBar | None
-    confidence: Mapping[int, np.ndarray[Any, Any]]
+    notes: Sequence[tuple[str, str]] = ()
+    confidence: Mapping[int, np.ndarray[Any, Any]] = field(default_factory=dict)
 
 
 def write_report(
-    folder: Path, report: DemoReport, bag: BagReader, layout: BagLayout, localizer: Localizer
+    folder: Path, report: ReplayReport, bag: BagReader, layout: BagLayout, localizer: Localizer
 ) -> Path:
-    """Write `report.html`, `result.jpg`, `images.csv`, `estimate.tum` and `truth.tum`.
+    """Write `report.html`, its plots under `plots/`, and `result.jpg`.
 
     Args:
         folder: Where to.
@@ -67,56 +74,70 @@ def write_report(
     Returns:
         Path of the page.
     """
-    run = report.run
-    write_tum(folder / "estimate.tum", run.estimate)
-    write_tum(folder / "truth.tum", run.truth)
-    _write_images(folder / "images.csv", report)
+    judged = report.judged
+    run = judged.run
     sparse = localizer.sparse
     points = (sparse.points_map + sparse.origin).numpy()
-    trajectory = _plot(plot_trajectory(run, points), "Seen from above.")
+    plots = _plots(judged, points)
+    (folder / "plots").mkdir(exist_ok=True)
+    for name, picture in plots.items():
+        (folder / "plots" / f"{name}.png").write_bytes(picture.content)
     overlays = _overlays(run, bag, layout, localizer)
     confidence = _confidence_pictures(report.confidence, bag, layout)
+
+    def section(title: str, *names: str) -> Section:
+        return Section(title, tuple(plots[name] for name in names if name in plots))
+
     sections = [
-        Section("Trajectory", (trajectory,)),
-        Section("Errors", (_plot(plot_errors(run, report.summary, report.bar), _ERRORS),)),
-        Section("Latency", (_plot(plot_latency(run), _LATENCY),)),
+        section("Trajectory", "trajectory"),
+        section("What the localizer knew", "states"),
+        section("Errors", "errors", "axes"),
+        section("How far the covariance can be believed", "nees", "coverage"),
+        section("Latency", "latency", "stages"),
         Section("Map points in the camera image", overlays),
         Section("Confidence", confidence),
+        Section("Wrong poses", _wrong_pictures(judged, bag, layout)),
         Section("Images without a pose", _missed_pictures(run, bag, layout)),
     ]
-    row = [picture.content for picture in (*overlays[1:2], *confidence[1:2], trajectory)]
+    row = [p.content for p in (*overlays[1:2], *confidence[1:2], plots["trajectory"])]
     write_picture(str(folder / "result.jpg"), tile_row(row, _ROW_HEIGHT))
+    rows = [*replay_rows(judged.summary), *report.notes]
+    rows += [(f"{name}, p50 / p90 / p99 / max", v) for name, v in latency_rows(judged.summary)]
     page = folder / "report.html"
     title = f"Localization of the stream “{run.name}”"
-    page.write_text(render_page(title, report.verdict, stream_rows(report.summary), sections))
+    page.write_text(render_page(title, report.verdict, rows, sections))
     return page
 
 
-_ERRORS = "Of every pose, against the ground truth of the bag; red ticks: images without a pose."
+def _plots(judged: JudgedRun, points: np.ndarray[Any, Any]) -> dict[str, Picture]:
+    """All plots that can be made, by name."""
+    run, covariance = judged.run, judged.summary.covariance
+    figures: dict[str, tuple[Figure | None, str]] = {
+        "trajectory": (plot_trajectory(judged, points), "Seen from above."),
+        "states": (plot_states(judged), _STATES),
+        "errors": (plot_errors(judged), _ERRORS),
+        "axes": (plot_axis_errors(judged), _AXES),
+        "nees": (plot_nees(judged), _NEES),
+        "coverage": (None if covariance is None else plot_coverage(covariance), _COVERAGE),
+        "latency": (plot_latency(run), _LATENCY),
+        "stages": (plot_stage_latency(run), "By stage."),
+    }
+    return {
+        name: Picture(to_png(figure), caption)
+        for name, (figure, caption) in figures.items()
+        if figure is not None
+    }
+
+
+_STATES = (
+    "Lowest row: green, a pose; red, a wrong one; orange, none; grey, the image was not taken up. "
+    "Dotted: the robot was put elsewhere."
+)
+_ERRORS = "Of every pose, against the ground truth; red ticks: images without a pose."
+_AXES = "Along the axes of the map, with the band of two standard deviations told with each pose."
+_NEES = "Squared error by covariance: right covariances follow the line, too small ones lie right."
+_COVERAGE = "Share of the errors within 1, 2 and 3 sigma; dashed: where covariances are right."
 _LATENCY = "From the publication of an image to the answer; colours: stages within the node."
-
-
-def _write_images(path: Path, report: DemoReport) -> None:
-    """One line for every image taken up: what became of it, and how far the pose is off."""
-    errors = report.summary.errors
-    off = dict(
-        zip(
-            errors.stamps_ns.tolist(),
-            zip(errors.errors.position, errors.errors.rotation_deg, strict=True),
-            strict=True,
-        )
-    )
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(("stamp_ns", "status", "score", "position", "deg", "latency_ms", "reason"))
-        for said in report.run.outcomes:
-            numbers = (said.score, *off.get(said.stamp_ns, (np.nan, np.nan)), said.latency_ms)
-            row = [f"{number:.4f}" for number in numbers]
-            writer.writerow((said.stamp_ns, said.status, *row, said.reason))
-
-
-def _plot(figure: Any, caption: str) -> Picture:
-    return Picture(to_png(figure), caption)
 
 
 def _overlays(
@@ -150,6 +171,21 @@ def _confidence_pictures(
     )
 
 
+def _wrong_pictures(judged: JudgedRun, bag: BagReader, layout: BagLayout) -> tuple[Picture, ...]:
+    stamps: Stamps = judged.errors.stamps_ns[judged.is_wrong]
+    errors = judged.errors.errors
+    told = {
+        int(stamp): f"{position:.2f} m, {degrees:.1f} deg off"
+        for stamp, position, degrees in zip(
+            judged.errors.stamps_ns, errors.position, errors.rotation_deg, strict=True
+        )
+    }
+    return tuple(
+        Picture(encode_picture(add_caption(image, told[stamp])), _seconds(judged.run, stamp))
+        for stamp, image in bag.images(layout.image, _spread(stamps.tolist(), _NUM_MISSED))
+    )
+
+
 def _missed_pictures(run: StreamRun, bag: BagReader, layout: BagLayout) -> tuple[Picture, ...]:
     reasons = {o.stamp_ns: f"{o.status}: {o.reason}" for o in run.outcomes}
     stamps = _spread(run.missed_stamps_ns().tolist(), _NUM_MISSED)
@@ -168,4 +204,4 @@ def _spread(stamps: Sequence[int], count: int) -> list[int]:
 
 
 def _seconds(run: StreamRun, stamp: int) -> str:
-    return f"{(stamp - int(run.image_stamps_ns[0])) / 1e9:.1f} s"
+    return f"{(stamp - run.begin_ns) / 1e9:.1f} s"

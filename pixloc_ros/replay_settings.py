@@ -1,0 +1,97 @@
+"""Settings of a replay: those of the node, topics of the bag, and what counts as wrong.
+
+On the command line they are `a.b=c`: `bag.image=/cam/image` for topics, `bounds.position=0.1` for
+what counts as wrong; anything else is a parameter of the localizer node.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pixloc_core.bags.topics import BagLayout
+from pixloc_core.config import load
+from pixloc_core.errors import ConfigError
+from pixloc_core.evaluation.replay_judgement import ReplayBounds
+
+_LAYOUT, _BOUNDS = "bag.", "bounds."
+# Names under which a parameter file may speak to the node.
+_NODES = ("/**", "localizer", "/localizer", "/**/localizer")
+
+Parameters = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ReplaySettings:
+    """All of them.
+
+    Attributes:
+        parameters: Of the node, by dotted name.
+        layout: Topics and frames of the bag.
+        bounds: What counts as wrong.
+    """
+
+    parameters: Parameters = field(default_factory=dict)
+    layout: BagLayout = field(default_factory=BagLayout)
+    bounds: ReplayBounds = field(default_factory=ReplayBounds)
+
+
+def read_settings(params_file: Path | None, overrides: Sequence[str]) -> ReplaySettings:
+    """Settings of a parameter file and of the command line, which wins.
+
+    Raises:
+        ConfigError: If the file is none, or an entry is malformed, unknown or out of range.
+    """
+    parameters = read_parameters(params_file) if params_file is not None else {}
+    layout = [o.removeprefix(_LAYOUT) for o in overrides if o.startswith(_LAYOUT)]
+    bounds = [o.removeprefix(_BOUNDS) for o in overrides if o.startswith(_BOUNDS)]
+    for override in overrides:
+        name, equals, text = override.partition("=")
+        if not equals or not name:
+            raise ConfigError(f"{override!r}, expected name=value")
+        if not name.startswith((_LAYOUT, _BOUNDS)):
+            parameters[name] = _value(override, text)
+    return ReplaySettings(
+        parameters, load(BagLayout, overrides=layout), load(ReplayBounds, overrides=bounds)
+    )
+
+
+def read_parameters(path: Path) -> dict[str, Any]:
+    """Parameters of the localizer node in a ROS parameter file, by dotted name.
+
+    Raises:
+        ConfigError: If it cannot be read or says nothing about the node.
+    """
+    try:
+        entries = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read the parameters ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
+    nodes = entries if isinstance(entries, dict) else {}
+    found: dict[str, Any] = {}
+    for name in (name for name in _NODES if name in nodes):
+        section = nodes[name]
+        if not isinstance(section, dict) or not isinstance(section.get("ros__parameters"), dict):
+            raise ConfigError(f"{path}: {name} has no ros__parameters")
+        found |= dict(_flat(section["ros__parameters"]))
+    if not found:
+        raise ConfigError(f"{path}: no parameters, expected /**: ros__parameters: ...")
+    return found
+
+
+def _flat(entries: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in entries.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _value(override: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text) if text else ""
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{override!r}: the value is not YAML") from error
