@@ -50,6 +50,7 @@ class NodeState:
         uncalibrated: Cameras without camera_info.
         silent: Cameras of a rig without images.
         refused_transform: The newest transform that was refused, or empty.
+        odometry_problem: Why the newest image had no odometry, although there is some; or empty.
         retrieval: Whether the service is there, and why it did not answer last time.
         tf_owner: Who publishes map -> odom.
     """
@@ -70,6 +71,7 @@ class NodeState:
     uncalibrated: tuple[str, ...]
     silent: tuple[str, ...]
     refused_transform: str
+    odometry_problem: str
     retrieval: tuple[bool, str]
     tf_owner: str
 
@@ -174,6 +176,8 @@ def _input(node_name: str, state: NodeState) -> DiagnosticStatus:
         level, text = DiagnosticStatus.WARN, f"images arrive, but no {_topics(state.uncalibrated)}"
     elif state.silent:
         level, text = DiagnosticStatus.WARN, f"no images from {', '.join(state.silent)}"
+    elif state.odometry_problem:
+        level, text = DiagnosticStatus.WARN, state.odometry_problem
     elif dropped > _MANY_DROPPED:
         level = DiagnosticStatus.WARN
         text = f"{dropped:.0%} of {rate:.1f} images/s are given up for newer ones"
@@ -187,6 +191,7 @@ def _input(node_name: str, state: NodeState) -> DiagnosticStatus:
         "camera_info": not state.uncalibrated,
         "silent_cameras": ", ".join(state.silent),
         "refused_transform": state.refused_transform,
+        "odometry_problem": state.odometry_problem,
     }
     return _entry(f"{node_name}: input", level, text, values)
 

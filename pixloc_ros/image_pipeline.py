@@ -128,6 +128,11 @@ class ImagePipeline:
         return self._supervisor.failures
 
     @property
+    def odometry_problem(self) -> str:
+        """Why the last image had no odometry, although there is some; else empty."""
+        return self._choice.odometry_problem
+
+    @property
     def fix(self) -> Fix | None:
         """The pose believed in."""
         return self._supervisor.published_fix

@@ -333,6 +333,7 @@ class LocalizerNode(LifecycleNode):
             uncalibrated=() if session is None else session.inputs.uncalibrated,
             silent=() if session is None else session.inputs.silent,
             refused_transform=self._refused,
+            odometry_problem="" if engine is None else engine.pipeline.odometry_problem,
             retrieval=(self._retrieval.is_available, self._retrieval.problem),
             tf_owner=self._tf_owner,
         )

@@ -21,7 +21,7 @@ class Start:
     """Where the localizer begins.
 
     Attributes:
-        map_from_base: Poses `(k)` or `()`; None if nothing is known.
+        map_from_base: Poses (k); None if nothing is known.
         source: As `prior_source` in LocalizationStatus.msg.
         search: Whether to look around them.
         expected: Pose of a filter, which the answer is held against.
@@ -40,6 +40,7 @@ class PriorChoice:
 
     Attributes:
         config: Settings, which may change.
+        odometry_problem: Why the last image had no odometry, although there is some; else empty.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class PriorChoice:
         self.config = config
         self._frames, self._supervisor = frames, supervisor
         self._retrieval, self._prior_poses = retrieval, prior_poses
+        self.odometry_problem = ""
         self._answer: RetrievalAnswer | None = None
         self._tries = 0
         self._turn = 0
@@ -66,12 +68,14 @@ class PriorChoice:
     def odometry(self, stamp_ns: int | None) -> Pose | None:
         """`odom_from_base` at a stamp (None: the newest), or None where there is none."""
         odom, base = self.config.odom_frame_id, self.config.base_frame_id
+        self.odometry_problem = ""
         # Nobody publishes odometry: waiting for it would cost every image the whole timeout.
         if not self._frames.knows(odom):
             return None
         try:
             return self._frames.lookup(odom, base, stamp_ns, self.config.transform_timeout)
-        except FrameError:
+        except FrameError as error:
+            self.odometry_problem = f"no odometry at the stamp of the image: {error}"
             return None
 
     def odometry_near(self, stamp_ns: int) -> Pose | None:
@@ -121,7 +125,7 @@ class PriorChoice:
         supervisor = self._supervisor
         if supervisor.state in (State.UNINITIALIZED, State.LOST):
             supervisor.start(Fix(stamp_ns, expected, odometry, "topic"), given=True)
-        return Start(expected, "topic", search=True, expected=expected)
+        return Start(Pose(expected.data[None]), "topic", search=True, expected=expected)
 
     def _filtered(self, stamp_ns: int, odometry: Pose | None) -> Pose:
         """Pose of the topic at the stamp, moved by odometry where it is older.
@@ -183,7 +187,7 @@ class PriorChoice:
 
     def _join(self, retrieved: Pose, own: Pose | None) -> Start:
         """All hypotheses at once, our own first; around them only at the second attempt."""
-        poses = retrieved.data if own is None else torch.cat([own.data[None], retrieved.data])
+        poses = retrieved.data if own is None else torch.cat([own.data, retrieved.data])
         return Start(Pose(poses), "retrieval", search=self._tries > 1)
 
     def _problem(self) -> str:

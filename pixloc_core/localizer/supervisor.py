@@ -8,10 +8,15 @@ import math
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
+import torch
+
 from pixloc_core.geometry import Pose
 from pixloc_core.localizer.evidence_grade import NO_DOUBT, Grade, GradedEvidence
 from pixloc_core.localizer.fix import Fix, difference
 from pixloc_core.localizer.state_config import StateConfig
+
+# Metres and radians within which two priors are one.
+_SAME_POSE = 0.05
 
 
 class State(IntEnum):
@@ -29,7 +34,7 @@ class Prediction:
     """Where the robot is believed to be before an image is looked at.
 
     Attributes:
-        map_from_base: The pose.
+        map_from_base: Poses (k), the likeliest first.
         source: As `prior_source` in LocalizationStatus.msg.
         is_near: Believed so much that looking around it would be a waste of time.
     """
@@ -160,7 +165,13 @@ class Supervisor:
         age_s = (stamp_ns - self._fix.stamp_ns) / 1e9
         if age_s > self.config.forget_after:
             return None
-        return _prediction(self._fix, odom_from_base, "", near=False)
+        found = _prediction(self._fix, odom_from_base, "", near=False)
+        # Odometry itself may have failed: the robot may still be where it was.
+        stayed = self._fix.map_from_base
+        if max(difference(found.map_from_base[0], stayed)) < _SAME_POSE:
+            return found
+        both = torch.stack([found.map_from_base[0].data, stayed.data])
+        return replace(found, map_from_base=Pose(both))
 
     def judge(self, report: FrameReport) -> Decision:
         """Take in the answer to one image."""
@@ -298,4 +309,5 @@ def _prediction(fix: Fix, odom_from_base: Pose | None, source: str, *, near: boo
     """Prediction of a fix; one of our own is named by what moved it."""
     has_odometry = odom_from_base is not None and fix.odom_from_base is not None
     own = "odometry" if has_odometry else "last_pose"
-    return Prediction(fix.moved(odom_from_base), source or own, near and has_odometry)
+    pose = Pose(fix.moved(odom_from_base).data[None])
+    return Prediction(pose, source or own, near and has_odometry)

@@ -104,7 +104,7 @@ def test_given_pose_that_no_image_confirms_is_given_up(drive):
 def test_prediction_follows_odometry(tracking):
     prediction = tracking.supervisor.predict(5 * SECOND, at(5.0))
     assert (prediction.source, prediction.is_near) == ("odometry", True)
-    torch.testing.assert_close(prediction.map_from_base.t[0].item(), 15.0)
+    assert prediction.map_from_base.t[0, 0].item() == pytest.approx(15.0)
 
 
 def test_without_odometry_the_last_pose_is_the_prediction(drive):
@@ -112,7 +112,7 @@ def test_without_odometry_the_last_pose_is_the_prediction(drive):
     drive.supervisor.judge(FrameReport(SECOND, Fix(SECOND, at(3.1), None, "initialpose")))
     prediction = drive.supervisor.predict(2 * SECOND, None)
     assert (prediction.source, prediction.is_near) == ("last_pose", False)
-    assert prediction.map_from_base.t[0].item() == pytest.approx(3.1)
+    assert prediction.map_from_base.t[0, 0].item() == pytest.approx(3.1)
 
 
 def test_weak_evidence_degrades_with_more_covariance_and_recovers_with_hysteresis(tracking):
@@ -155,6 +155,8 @@ def test_lost_robot_tries_its_last_pose_for_a_while_and_never_calls_it_near(trac
     prediction = tracking.supervisor.predict(round(10 * SECOND), at(10.0))
     assert prediction is not None
     assert not prediction.is_near
+    # Where odometry says, and, should odometry be wrong, where it was.
+    assert prediction.map_from_base.t[:, 0].tolist() == pytest.approx([20.0, 10.2])
     assert tracking.supervisor.predict(round(60 * SECOND), at(60.0)) is None
 
 
@@ -169,7 +171,7 @@ def test_single_outlier_changes_nothing(tracking):
     assert not tracking.see(11.0).publish
     decision = tracking.see(10.0)
     assert (decision.publish, decision.state) == (True, State.TRACKING)
-    assert tracking.supervisor.predict(SECOND, at(0.0)).map_from_base.t[0].item() == 10.0
+    assert tracking.supervisor.predict(SECOND, at(0.0)).map_from_base.t[0, 0].item() == 10.0
 
 
 @pytest.mark.parametrize(("way", "publish"), [(1.0, False), (8.0, True)])
