@@ -1,0 +1,303 @@
+"""The retrieval node as others see it: requests over DDS, diagnostics, a process of its own."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.node import Node
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header
+from toy_world import CAMERA, ToyWorld
+
+from pixloc_core.map.feature_map import FeatureMap
+from pixloc_core.retrieval.descriptor import DescriptorConfig
+from pixloc_core.retrieval.index import RetrievalIndex
+from pixloc_core.retrieval.index_file import index_path
+from pixloc_core.retrieval.vlad import VladConfig
+from pixloc_ros import retrieval_config
+from pixloc_ros.conversions import pose_from_message
+from pixloc_ros.image_conversions import array_to_image
+from pixloc_ros.interfaces import RetrievePose
+from pixloc_ros.retrieval_node import RetrievalNode
+from pixloc_ros.retrieval_server import RetrievalServer
+
+pytest.importorskip("faiss", reason="needs faiss-cpu (the extra `retrieval`)")
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+ALL = ("-p", "search.min_motion:=0.0")
+
+
+@pytest.fixture(scope="module")
+def room(world: ToyWorld, map_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with a map and its index."""
+    folder = tmp_path_factory.mktemp("retrieval")
+    shutil.copy(map_path, folder / "map.h5")
+    feature_map = FeatureMap.open(folder / "map.h5")
+    config = DescriptorConfig(vlad=VladConfig(features=("sift",)))
+    RetrievalIndex.build(feature_map, map_path.parent / "images", config).save()
+    return folder
+
+
+@pytest.fixture
+def bare(map_path: Path, tmp_path: Path) -> Path:
+    """The map alone."""
+    return Path(shutil.copy(map_path, tmp_path / "map.h5"))
+
+
+def wait(condition: Callable[[], object], what: str, seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"no {what} within {seconds} s"
+        time.sleep(0.01)
+
+
+class Bench:
+    """The node, and somebody who asks it."""
+
+    def __init__(self, ros, spin, *arguments: str) -> None:
+        ros(*arguments)
+        self.node = RetrievalNode()
+        self.asker = Node("asker")
+        self.client = self.asker.create_client(RetrievePose, "retrieve_pose")
+        self.reports: list[DiagnosticStatus] = []
+        self.asker.create_subscription(DiagnosticArray, "/diagnostics", self._on_report, 10)
+        spin(self.node)
+        spin(self.asker)
+        wait(self.client.service_is_ready, "service")
+
+    def _on_report(self, message: DiagnosticArray) -> None:
+        self.reports += message.status
+
+    def ask(self, **request: Any) -> Any:
+        future = self.client.call_async(RetrievePose.Request(**request))
+        wait(future.done, "answer")
+        return future.result()
+
+    def wait_until_open(self) -> None:
+        wait(lambda: not self.node._server.state.is_opening, "index")
+
+    def report(self) -> DiagnosticStatus:
+        self.reports.clear()
+        wait(lambda: self.reports, "report")
+        return self.reports[-1]
+
+
+@pytest.fixture
+def make_bench(ros, spin) -> Iterator[Callable[..., Bench]]:
+    benches: list[Bench] = []
+
+    def make(*arguments: str) -> Bench:
+        benches.append(Bench(ros, spin, *arguments))
+        return benches[-1]
+
+    yield make
+    spin.stop()
+    for bench in benches:
+        bench.node.close()
+        bench.asker.destroy_node()
+
+
+def view(world: ToyWorld, image: int) -> np.ndarray:
+    """What is seen a little beside a map image."""
+    shift = torch.tensor([0.04, -0.02, 0.02, 0.01, 0.0, -0.01], dtype=torch.float64)
+    return world.render(world.cam_from_map[image].retract(shift))[0]
+
+
+def message_of(pixels: np.ndarray) -> Image:
+    return array_to_image(pixels, "rgb8", Header())
+
+
+def calibration(width: int = 320) -> CameraInfo:
+    fx, fy, cx, cy = CAMERA["params"]
+    info = CameraInfo(width=width, height=240, distortion_model="plumb_bob", d=[0.0] * 5)
+    info.k = [fx, 0.0, cx - 0.5, 0.0, fy, cy - 0.5, 0.0, 0.0, 1.0]
+    return info
+
+
+def test_an_image_is_answered_with_map_images_poses_and_scores(make_bench, world, room):
+    bench = make_bench("-p", f"map:={room}/map.h5", *ALL)
+    bench.wait_until_open()
+    answer = bench.ask(image=message_of(view(world, 2)), camera_info=calibration(), max_results=3)
+    assert (answer.success, answer.message) == (True, "")
+    assert answer.map_id == FeatureMap.open(room / "map.h5").content_id
+    assert answer.images[0] == world.names[2]
+    assert len(answer.images) == len(answer.poses) == len(answer.scores) == 3
+    assert 1 >= answer.scores[0] > answer.scores[1] >= answer.scores[2]
+    for name, pose in zip(answer.images, answer.poses, strict=True):
+        expected = world.cam_from_map[world.names.index(name)].inv()
+        torch.testing.assert_close(pose_from_message(pose).data, expected.data)
+
+
+def test_compressed_images_and_no_calibration_do_as_well(make_bench, world, room):
+    bench = make_bench("-p", f"map:={room}/map.h5", *ALL, "-p", "search.max_results:=4")
+    bench.wait_until_open()
+    jpeg = cv2.imencode(".jpg", view(world, 3)[..., ::-1])[1]
+    answer = bench.ask(compressed=CompressedImage(format="jpeg", data=jpeg.tobytes()))
+    assert answer.success, answer.message
+    assert answer.images[0] == world.names[3]
+    assert len(answer.images) == 4
+
+
+@pytest.mark.parametrize(
+    ("request_of", "said"),
+    [
+        (lambda image: {}, "the request has no image"),
+        (
+            lambda image: {"image": image, "compressed": CompressedImage(format="x", data=b"x")},
+            "both image and compressed",
+        ),
+        (
+            lambda image: {"compressed": CompressedImage(format="jpeg", data=b"no image")},
+            "cannot be decoded",
+        ),
+        (lambda image: {"image": message_of(np.zeros((240, 320, 3), np.uint8))}, "single value"),
+        (
+            lambda image: {"image": image, "camera_info": calibration(width=640)},
+            "image is 320x240, but camera_info describes 640x240",
+        ),
+    ],
+)
+def test_a_bad_request_is_refused_in_one_line_and_the_next_one_answered(
+    make_bench, world, room, request_of, said
+):
+    bench = make_bench("-p", f"map:={room}/map.h5")
+    bench.wait_until_open()
+    good = message_of(view(world, 1))
+    refused = bench.ask(**request_of(good))
+    assert not refused.success
+    assert said in refused.message
+    assert "\n" not in refused.message
+    assert (len(refused.images), len(refused.poses), len(refused.scores)) == (0, 0, 0)
+    assert bench.ask(image=good).success
+    values = {pair.key: pair.value for pair in bench.report().values}
+    assert (values["requests"], values["refused"]) == ("2", "1")
+    assert said in values["last_refusal"]
+
+
+def test_a_request_before_the_index_is_open_is_refused(
+    make_bench, world, room, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(RetrievalServer, "start", lambda self: None)
+    bench = make_bench("-p", f"map:={room}/map.h5")
+    answer = bench.ask(image=message_of(view(world, 1)))
+    assert (answer.success, answer.message) == (False, "the index is being opened")
+    report = bench.report()
+    assert report.name == "retrieval: index"
+    assert (report.level, report.message) == (DiagnosticStatus.WARN, "the index is being opened")
+
+
+def test_a_fault_of_ours_is_answered_and_survived(make_bench, world, room, monkeypatch):
+    bench = make_bench("-p", f"map:={room}/map.h5")
+    bench.wait_until_open()
+    image = message_of(view(world, 1))
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("out of luck")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RetrievalIndex, "query", fail)
+        answer = bench.ask(image=image)
+    assert not answer.success
+    assert answer.message == "internal error: RuntimeError: out of luck"
+    assert bench.ask(image=image).success
+
+
+def test_diagnostics_describe_the_index(make_bench, room):
+    bench = make_bench("-p", f"map:={room}/map.h5")
+    bench.wait_until_open()
+    report = bench.report()
+    assert (report.level, report.message) == (DiagnosticStatus.OK, "6 images")
+    values = {pair.key: pair.value for pair in report.values}
+    assert values["map"] == f"{room}/map.h5"
+    assert (values["descriptor"], values["images"], values["requests"]) == ("vlad", "6", "0")
+
+
+def test_without_an_index_one_line_says_how_it_is_made(make_bench, world, bare):
+    bench = make_bench("-p", f"map:={bare}")
+    bench.wait_until_open()
+    answer = bench.ask(image=message_of(view(world, 1)))
+    expected = (
+        f"{index_path(bare)}: no such retrieval index; make it with `pixloc map retrieval`, or "
+        "give the folder of the images (images)"
+    )
+    assert (answer.success, answer.message) == (False, expected)
+    report = bench.report()
+    assert (report.level, report.message) == (DiagnosticStatus.ERROR, expected)
+
+
+def test_the_index_is_made_where_the_images_are_known(make_bench, world, bare, map_path):
+    index_path(bare).write_text("of no use")
+    features = "descriptor.vlad.features:=[sift]"
+    images = f"images:={map_path.parent}/images"
+    bench = make_bench("-p", f"map:={bare}", "-p", images, "-p", features)
+    bench.wait_until_open()
+    answer = bench.ask(image=message_of(view(world, 4)))
+    assert answer.success, answer.message
+    assert answer.images[0] == world.names[4]
+    assert len(RetrievalIndex.open(FeatureMap.open(bare))) == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "parameter map is empty"),
+        (["-p", "map:=nowhere.h5"], "nowhere.h5: no such feature map"),
+    ],
+)
+def test_a_map_that_cannot_be_used_is_named(make_bench, arguments, said):
+    bench = make_bench(*arguments)
+    bench.wait_until_open()
+    answer = bench.ask()
+    assert not answer.success
+    assert said in answer.message
+
+
+def test_the_parameter_file_holds_all_parameters():
+    written = (REPOSITORY / "config" / "retrieval.yaml").read_text()
+    assert written == retrieval_config.to_yaml()
+
+
+def run_process(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "pixloc_ros.retrieval_node", "--ros-args", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        start_new_session=True,
+    )
+
+
+def test_a_wrong_parameter_ends_the_process_with_one_line(ros_domain):
+    process = run_process("-p", "search.max_results:=0")
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "search.max_results" in said.strip().splitlines()[-1]
+    assert "Traceback" not in said
+
+
+def test_the_process_takes_its_parameter_file_and_ends_in_order(ros_domain, room):
+    file = str(REPOSITORY / "config" / "retrieval.yaml")
+    process = run_process("--params-file", file, "-p", f"map:={room}/map.h5")
+    said = ""
+    for line in process.stdout:
+        said += line
+        if "is ready" in line or "ERROR" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    rest, _ = process.communicate(timeout=60)
+    assert "index of 6 images is ready" in said
+    assert process.returncode == 0, said + rest
+    assert "Traceback" not in said + rest
+    assert "has no effect" not in said + rest
