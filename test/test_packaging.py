@@ -76,7 +76,7 @@ def test_every_message_file_is_built():
 def test_ros_packages_imported_are_declared():
     declared = {element.text for element in manifest() if element.tag.endswith("depend")}
     imported = set()
-    for path in (REPOSITORY / "pixloc_ros").glob("*.py"):
+    for path in (REPOSITORY / "pixloc_ros").rglob("*.py"):
         imported |= set(re.findall(r"^\s*(?:from|import) (\w+)", path.read_text(), re.MULTILINE))
     ros = {name for name in imported if name.endswith(("_msgs", "_interfaces", "_srvs"))}
     assert ros | {"rclpy", "cv_bridge"} <= declared

@@ -1,0 +1,1 @@
+"""`pixloc doctor`: what is wrong with a running system, in plain words."""

@@ -1,0 +1,128 @@
+"""Is there a system at all, does the node run, what does it say, which time holds."""
+
+from collections.abc import Iterator
+
+from pixloc_ros.doctor.findings import Finding, error, ok, warn
+from pixloc_ros.doctor.snapshot import NodeSeen, Snapshot
+
+_STALE = 3
+_RETRIEVAL = "retrieve_pose"
+
+
+def check_network(seen: Snapshot) -> Iterator[Finding]:
+    """Whether anybody is there."""
+    if seen.nodes:
+        yield ok(f"{len(seen.nodes)} nodes in domain {seen.domain} ({seen.middleware})")
+        return
+    yield error(
+        f"no node is seen at all in domain {seen.domain} with {seen.middleware}",
+        "start the robot; or give ROS_DOMAIN_ID and RMW_IMPLEMENTATION the values of the robot; "
+        "on another machine look at ROS_AUTOMATIC_DISCOVERY_RANGE and the firewall (multicast)",
+    )
+
+
+def check_clock(seen: Snapshot) -> Iterator[Finding]:
+    """Whether the node takes the time from where it is."""
+    clock, by_clock = seen.clock, seen.settings.use_sim_time
+    if by_clock and not clock.publishers:
+        yield error(
+            "use_sim_time is set, but nobody publishes /clock",
+            "play the bag with --clock, start the simulator, or set use_sim_time:=false",
+        )
+    elif by_clock and not clock.count:
+        yield warn(
+            f"/clock of {_names(clock.publishers)} is silent", "is the bag or simulation paused?"
+        )
+    elif clock.count and not by_clock and seen.node.name in seen.node.found:
+        yield error(
+            f"/clock is published by {_names(clock.publishers)}, but the node has not "
+            "use_sim_time",
+            "start it with use_sim_time:=true",
+        )
+    elif by_clock:
+        yield ok("time from /clock")
+    if len(clock.publishers) > 1:
+        yield warn(
+            f"/clock has {len(clock.publishers)} publishers: {_names(clock.publishers)}",
+            "stop all but one: the time jumps between them",
+        )
+
+
+def check_node(seen: Snapshot) -> Iterator[Finding]:
+    """Whether the localizer runs and is active."""
+    node = seen.node
+    count = list(node.found).count(node.name)
+    if not count:
+        elsewhere = [name for name in node.found if name != node.name]
+        hint = f"; or --namespace of {_names(elsewhere)}" if elsewhere else ""
+        yield error(
+            f"node {node.name} does not run",
+            f"ros2 launch pixloc_ros localize.launch.py map:=MAP image_topic:=TOPIC{hint}",
+        )
+        return
+    if count > 1:
+        yield error(f"{count} nodes are called {node.name}", "stop all but one")
+    if node.lifecycle and node.lifecycle != "active":
+        yield error(
+            f"node {node.name} is {node.lifecycle}, not active",
+            f"ros2 lifecycle set {node.name} "
+            f"{'configure, then activate' if node.lifecycle == 'unconfigured' else 'activate'}; "
+            "its log says why it stopped there",
+        )
+    else:
+        yield ok(f"node {node.name} runs; its parameters are those of {seen.settings.origin}")
+
+
+def check_status(seen: Snapshot) -> Iterator[Finding]:
+    """What the localizer says about itself."""
+    node = seen.node
+    if node.name not in node.found:
+        return
+    status = node.status
+    if status is None:
+        yield warn(
+            f"no message on status for {seen.seconds:g} s",
+            "the node takes up no images: look at the findings about images and time",
+        )
+    else:
+        yield from _check_state(node)
+    for entry in node.diagnostics:
+        if entry.level == _STALE or not entry.level:
+            continue
+        make = error if entry.level > 1 else warn
+        yield make(f"/diagnostics: {entry.name}: {entry.message}", "docs/node.md explains it")
+
+
+def _check_state(node: NodeSeen) -> Iterator[Finding]:
+    status = node.status
+    assert status is not None
+    why = status.state_reason or status.reason or "no reason given"
+    if status.state in ("LOST", "UNINITIALIZED"):
+        yield warn(
+            f"the localizer is {status.state}: {why}",
+            "give it a pose on initialpose (RViz: 2D Pose Estimate), or start the retrieval node",
+        )
+    elif status.state == "DEGRADED":
+        yield warn(f"the localizer is DEGRADED: {why}", "see status and docs/node.md")
+    else:
+        yield ok(f"the localizer is {status.state}")
+    if status.status in ("BAD_INPUT", "INTERNAL_ERROR"):
+        yield error(f"the newest image was {status.status}: {status.reason}", "see docs/node.md")
+
+
+def check_retrieval(seen: Snapshot) -> Iterator[Finding]:
+    """Whether the service that first poses shall come from is there."""
+    source, node = seen.settings.node.prior_source, seen.node
+    name = f"{node.name.rpartition('/')[0]}/{_RETRIEVAL}"
+    if name in node.services:
+        yield ok(f"service {name} is there")
+    elif source == "retrieval":
+        yield error(
+            f"prior_source is retrieval, but there is no service {name}",
+            "start retrieval_node in the same namespace (localize.launch.py retrieval:=true)",
+        )
+
+
+def _names(names: object) -> str:
+    assert not isinstance(names, str)
+    return ", ".join(sorted(set(names))) or "nobody known"  # type: ignore[call-overload]
