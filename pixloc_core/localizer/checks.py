@@ -1,4 +1,9 @@
-"""Evidence for a pose that does not come from the cost that it minimizes."""
+"""Evidence for a pose that does not come from the cost that it minimizes.
+
+Which of it tells right poses (below 5 of 1024 px off) from wrong ones (beyond 20 px), both from near
+tries alone with every score accepted: starts 20 to 300 px off and at other images of the sets fox,
+kitti06_start and tum_fr1_rpy (docs/checks.md).
+"""
 
 import math
 from collections.abc import Sequence
@@ -40,7 +45,7 @@ class CheckConfig:
         ge=0.1,
     )  # fmt: skip
     restart_level: int = setting(
-        2, doc="Pyramid level at which disturbed poses are refined, 0 = finest.", ge=0
+        1, doc="Pyramid level at which disturbed poses are refined, 0 = finest.", ge=0
     )
     restart_points: int = setting(
         256, doc="Points of all cameras together by which they are refined.", ge=10
