@@ -113,6 +113,29 @@ def nees_band(independent: float, share: float = BAND_SHARE) -> tuple[float, flo
     return low, high
 
 
+def independent_count(values: FloatArray) -> float:
+    """As how many independent samples the mean of a time series counts, from 1 to n.
+
+    `n / (1 + 2 sum_k rho_k)`, the autocorrelations summed up to the first that is not positive.
+    What all of the series shares, such as an error of the map, is not seen.
+
+    Args:
+        values: Numbers in the order of time (n,).
+    """
+    count = len(values)
+    offsets = values - values.mean()
+    power = float((offsets**2).sum())
+    if count < 2 or power == 0:
+        return float(count)
+    total = 0.0
+    for lag in range(1, count):
+        correlation = float((offsets[lag:] * offsets[:-lag]).sum()) / power
+        if correlation <= 0:
+            break
+        total += correlation
+    return max(1.0, count / (1 + 2 * total))
+
+
 def consistency(
     errors: FloatArray, covariances: FloatArray, *, independent: float | None = None
 ) -> Consistency:

@@ -117,13 +117,13 @@ def _level_shift_px(result: AlignmentResult, motion: Float[Tensor, "6 6"]) -> Fl
 
 
 def base_covariance(
-    covariance: Float[Tensor, "6 6"], cam_from_map: Pose, cam_from_base: Pose
-) -> Float[Tensor, "6 6"]:
+    covariance: Float[Tensor, "*b 6 6"], cam_from_map: Pose, cam_from_base: Pose
+) -> Float[Tensor, "*b 6 6"]:
     """Covariance of the base in the map, of that of the increment of `cam_from_map`.
 
     Args:
         covariance: Of `xi = (v, w)`, on the left of `cam_from_map`, in the camera frame.
-        cam_from_map: Pose it belongs to.
+        cam_from_map: Pose it belongs to, or several.
         cam_from_base: Where the base is in the camera: the lever arm.
 
     Returns:
@@ -133,8 +133,9 @@ def base_covariance(
     Source: docs/covariance.md (eq. 1 and 2).
     """
     map_from_cam = cam_from_map.R.mT.double()
-    jacobian = torch.zeros(6, 6, dtype=torch.float64)
-    jacobian[:3, :3] = jacobian[3:, 3:] = -map_from_cam
-    jacobian[:3, 3:] = map_from_cam @ so3.hat(cam_from_base.t.double())
+    lever = map_from_cam @ so3.hat(cam_from_base.t.double())
+    nothing = torch.zeros_like(lever)
+    upper = torch.cat((-map_from_cam, lever), -1)
+    jacobian = torch.cat((upper, torch.cat((nothing, -map_from_cam), -1)), -2)
     result = jacobian @ covariance.double() @ jacobian.mT
     return (result + result.mT) / 2

@@ -1,0 +1,213 @@
+"""Answers of the localizer beside the truth: of the images of a bag, or of a list."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pixloc_core.bags.reader import BagReader
+from pixloc_core.bags.topics import BagLayout
+from pixloc_core.errors import FormatError
+from pixloc_core.evaluation.consistency import (
+    Consistency,
+    consistency,
+    increment_errors,
+    independent_count,
+    nees,
+    pose_errors,
+)
+from pixloc_core.evaluation.pose_error import FloatArray
+from pixloc_core.evaluation.runner import Localizes, Query
+from pixloc_core.features.preprocessing import load_image
+from pixloc_core.geometry import Camera, Pose
+from pixloc_core.localizer.covariance import CovarianceConfig, PoseSpread, base_covariance
+from pixloc_core.localizer.prior import Prior
+
+# No truth is interpolated over longer gaps.
+_MAX_GAP_NS = 500_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class PosedImage:
+    """An image with its true pose.
+
+    Attributes:
+        image: Image (h, w, 3) RGB, uint8.
+        camera: Its camera.
+        prior: Where the localizer begins.
+        cam_from_map: The truth, batch shape ().
+    """
+
+    image: NDArray[np.uint8]
+    camera: Camera
+    prior: Prior
+    cam_from_map: Pose
+
+
+@dataclass(frozen=True)
+class PosedAnswers:
+    """Answers of the localizer that have a truth, in the order of time.
+
+    Attributes:
+        estimate: `cam_from_map` as answered, batch shape (n,).
+        truth: As it was, (n,).
+        cam_from_base: Where the camera is on the robot, batch shape ().
+        spread: What the covariances are made of, (n).
+    """
+
+    estimate: Pose
+    truth: Pose
+    cam_from_base: Pose
+    spread: PoseSpread
+
+    def __len__(self) -> int:
+        return int(self.estimate.shape[0])
+
+    def select(self, index: NDArray[np.intp] | NDArray[np.bool_] | slice) -> "PosedAnswers":
+        """Some of the answers, in order."""
+        rows = torch.arange(len(self))[index if isinstance(index, slice) else torch.tensor(index)]
+        return PosedAnswers(
+            self.estimate[rows], self.truth[rows], self.cam_from_base, self.spread[rows]
+        )
+
+    def halves(self) -> tuple["PosedAnswers", "PosedAnswers"]:
+        """The first half in time, and the second."""
+        middle = len(self) // 2
+        return self.select(slice(0, middle)), self.select(slice(middle, None))
+
+    def within(self, max_error_px: float) -> "PosedAnswers":
+        """Those with a smaller error (see `errors_px`): others are wrong, which is no noise."""
+        return self.select(self.errors_px() <= max_error_px)
+
+    def covariances(self, config: CovarianceConfig) -> FloatArray:
+        """Covariance of the increment of each pose (n, 6, 6)."""
+        return self.spread.covariance(config).numpy()
+
+    def errors(self) -> FloatArray:
+        """Errors as increments of `cam_from_map` (n, 6)."""
+        return increment_errors(self.estimate, self.truth)
+
+    def errors_px(self) -> FloatArray:
+        """By how much the errors move the points of each pose (n,): pixels at a width of 1024."""
+        errors = torch.from_numpy(self.errors())[..., None]
+        motion = torch.linalg.pinv(6 * self.spread.geometry, hermitian=True)
+        squared = (errors.mT @ motion @ errors)[..., 0, 0]
+        return np.asarray(squared.clamp(min=0).sqrt().numpy(), np.float64)
+
+    def consistency(self, config: CovarianceConfig) -> Consistency:
+        """How errors and covariances of the base in the map agree, in the axes of ROS.
+
+        The band of the mean counts the poses for as many as their autocorrelation over time says.
+        """
+        errors = pose_errors(
+            self.estimate.inv() @ self.cam_from_base, self.truth.inv() @ self.cam_from_base
+        )
+        covariances = base_covariance(
+            self.spread.covariance(config), self.estimate, self.cam_from_base
+        ).numpy()
+        return consistency(
+            errors, covariances, independent=independent_count(nees(errors, covariances))
+        )
+
+
+def answer(
+    localizer: Localizes, images: Iterable[PosedImage], cam_from_base: Pose | None = None
+) -> PosedAnswers:
+    """Localize images; those that are not localized are left out.
+
+    Args:
+        localizer: Answers one image.
+        images: In the order of time.
+        cam_from_base: Where the camera is on the robot; None: errors are those of the camera.
+
+    Raises:
+        FormatError: If none is localized.
+    """
+    found = []
+    for item in images:
+        result = localizer.localize(item.image, item.camera, item.prior)
+        if result.cam_from_map is not None and result.spread is not None:
+            found.append((result.cam_from_map, item.cam_from_map.double(), result.spread))
+    if not found:
+        raise FormatError("none of the images is localized: nothing to compare with the truth")
+    return PosedAnswers(
+        estimate=Pose(torch.stack([estimate.data for estimate, _, _ in found])),
+        truth=Pose(torch.stack([truth.data for _, truth, _ in found])),
+        cam_from_base=cam_from_base if cam_from_base is not None else Pose.identity(),
+        spread=PoseSpread.stack([spread for _, _, spread in found]),
+    )
+
+
+def bag_images(
+    bag: BagReader, layout: BagLayout, offset: tuple[float, float], every: int = 1
+) -> Iterator[PosedImage]:
+    """Images of a bag, with priors in random directions from the truth.
+
+    Args:
+        bag: The bag.
+        layout: Its topics and frames.
+        offset: How far off the priors are: units of the map, and degrees.
+        every: Take every so many images.
+
+    Raises:
+        FormatError: If a topic or the mounting of the camera is missing, or there is no truth at
+            the time of any image.
+    """
+    if layout.ground_truth not in bag.topics:
+        raise FormatError(
+            f"{bag.path}: no ground truth: it has no topic {layout.ground_truth!r} (PoseStamped "
+            f"of {layout.base_frame} in {layout.map_frame})"
+        )
+    camera, mounted = bag.camera(layout.camera_info), cam_from_base(bag, layout)
+    stamps = bag.image_stamps(layout.image)[::every]
+    map_from_base, known = bag.trajectory(layout.ground_truth).at(stamps, max_gap_ns=_MAX_GAP_NS)
+    if not known.any():
+        raise FormatError(
+            f"{bag.path}: topic {layout.ground_truth!r} has no pose at the time of any image"
+        )
+    cam_from_map = mounted @ map_from_base.inv()
+    truth = {int(stamps[index]): cam_from_map[int(index)] for index in np.flatnonzero(known)}
+    generator = torch.Generator().manual_seed(0)
+    for stamp, image in bag.images(layout.image, truth.keys()):
+        start = truth[stamp].retract(_random_offset(offset, generator))
+        yield PosedImage(image, camera, Prior.from_pose(start), truth[stamp])
+
+
+def cam_from_base(bag: BagReader, layout: BagLayout) -> Pose:
+    """Where the robot is in its camera (batch shape ()).
+
+    Raises:
+        FormatError: If the bag does not tell.
+    """
+    return bag.static_transform(layout.tf_static, layout.base_frame, layout.camera_frame).inv()
+
+
+def query_images(
+    queries: Sequence[Query], folder: Path, truths: Mapping[str, Pose]
+) -> Iterator[PosedImage]:
+    """Images of a list, of those that have a prior and a truth.
+
+    Args:
+        queries: The list.
+        folder: Where the images lie.
+        truths: True `cam_from_map` (batch shape ()) by name.
+
+    Raises:
+        ImageError: If an image cannot be read.
+    """
+    for query in queries:
+        if query.prior is not None and query.name in truths:
+            image = load_image(folder / query.name)
+            yield PosedImage(image, query.camera, query.prior, truths[query.name])
+
+
+def _random_offset(offset: tuple[float, float], generator: torch.Generator) -> torch.Tensor:
+    """Increment of these lengths in random directions."""
+    directions = torch.randn(2, 3, generator=generator, dtype=torch.float64)
+    lengths = torch.tensor([offset[0], math.radians(offset[1])], dtype=torch.float64)
+    offsets: torch.Tensor = lengths[:, None] * directions / directions.norm(dim=-1, keepdim=True)
+    return offsets.flatten()

@@ -1,0 +1,155 @@
+"""`pixloc calibrate`: from a list and from a bag; what is written, what is refused."""
+
+import shutil
+from pathlib import Path
+
+import cv2
+import pytest
+import torch
+import yaml
+from toy_world import CAMERA, ToyWorld
+
+from pixloc_core.cli import main
+from pixloc_core.map.hloc_formats import write_poses
+
+TRAINING_FREE = "extractor.kind=gradients"
+NUM_QUERIES = 10
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Feature map, and lists of ten queries with times."""
+    folder = tmp_path_factory.mktemp("room")
+    world = ToyWorld()
+    sfm, images = world.write(folder)
+    (images / "q").mkdir()
+    generator = torch.Generator().manual_seed(0)
+    truth, start, cameras, times = {}, {}, [], []
+    parameters = " ".join(str(number) for number in CAMERA["params"])
+    for index in range(NUM_QUERIES):
+        name = f"q/{index}.png"
+        xi = 0.02 * torch.randn(2, 6, generator=generator, dtype=torch.float64)
+        truth[name] = world.cam_from_map[1 + index // 2].retract(xi[0])
+        start[name] = truth[name].retract(xi[1])
+        image, _ = world.render(truth[name])
+        cv2.imwrite(str(images / name), image[..., ::-1])
+        cameras.append(f"{name} PINHOLE 320 240 {parameters}")
+        times.append(f"{1 + 0.2 * index:.1f} {name}")
+    write_poses(folder / "gt.txt", truth)
+    write_poses(folder / "init.txt", start)
+    (folder / "queries.txt").write_text("\n".join(cameras))
+    (folder / "times.txt").write_text("\n".join(times))
+    sources = ["--sfm", str(sfm), "--images", str(images)]
+    assert main(["map", "build", *sources, "--out", f"{folder}/map.h5", TRAINING_FREE]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bag(room: Path) -> Path:
+    lists = ["--list", f"{room}/times.txt", "--queries", f"{room}/queries.txt"]
+    poses = ["--images", f"{room}/images", "--gt", f"{room}/gt.txt"]
+    assert main(["bag", *lists, *poses, "--out", f"{room}/bag"]) == 0
+    return room / "bag"
+
+
+def from_list(room: Path, out: Path, *options: str) -> list[str]:
+    lists = ["--queries", f"{room}/queries.txt", "--images", f"{room}/images"]
+    poses = ["--poses", f"{room}/init.txt", "--gt", f"{room}/gt.txt"]
+    return [*command(room, out), *lists, *poses, *options]
+
+
+def command(room: Path, out: Path) -> list[str]:
+    return ["calibrate", "--map", f"{room}/map.h5", "--out", str(out)]
+
+
+def settings_of(path: Path) -> dict[str, float]:
+    return dict(
+        yaml.safe_load(path.read_text())["/**"]["ros__parameters"]["localizer"]["covariance"]
+    )
+
+
+def test_a_list_calibrates_what_the_node_reads(
+    room: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "covariance.yaml"
+    assert main(from_list(room, out)) == 0
+    printed = capsys.readouterr().out
+    for row in ("queries.txt, before", "queries.txt, after", "2nd half, by the 1st", "0 poses"):
+        assert row in printed
+    found = settings_of(out)
+    assert set(found) == {"scale", "floor_px"}
+    assert 0 < found["floor_px"] < 1
+    assert f"localizer.covariance.floor_px={found['floor_px']:.4g}" in " ".join(
+        out.read_text().replace("# ", "").split()
+    )
+
+
+def test_settings_that_say_too_much_error_are_brought_down(
+    room: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = ["localizer.covariance.scale=0", "localizer.covariance.floor_px=3.0"]
+    assert main(from_list(room, tmp_path / "c.yaml", *wrong)) == 0
+    table = {
+        cells[1].strip(): float(cells[-3])
+        for line in capsys.readouterr().out.splitlines()
+        if len(cells := line.split("|")) > 4 and cells[2].strip().isdigit()
+    }
+    assert table["queries.txt, before"] < 0.5
+    assert 3 < table["queries.txt, after"] < 10
+
+
+def test_a_bag_calibrates(
+    room: Path, bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "covariance.yaml"
+    options = ["--bag", str(bag), "--offset", "0.03", "0.5"]
+    assert main([*command(room, out), *options]) == 0
+    assert "bag, after" in capsys.readouterr().out
+    assert f"bag ({NUM_QUERIES} poses)" in " ".join(out.read_text().replace("# ", "").split())
+    assert settings_of(out)["floor_px"] > 0
+
+
+def test_a_bag_without_ground_truth_is_refused(
+    room: Path, bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--bag", str(bag), "--truth-topic", "/mocap"]
+    assert main([*command(room, tmp_path / "c.yaml"), *options]) == 2
+    error = capsys.readouterr().err
+    assert "no ground truth" in error
+    assert "'/mocap'" in error
+    assert not (tmp_path / "c.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ([], "--bag, or the list: --queries, --images, --poses, --gt missing"),
+        (["--queries", "q.txt"], "--images, --poses, --gt missing"),
+        (["--bag", "b", "--queries", "q.txt"], "not both"),
+        (["--bag", "b", "--every", "0"], "--every 0"),
+        (["--bag", "b", "--max-error-px", "nan"], "--max-error-px nan"),
+    ],
+)
+def test_half_an_input_is_refused(
+    room: Path,
+    tmp_path: Path,
+    options: list[str],
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main([*command(room, tmp_path / "c.yaml"), *options]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_too_few_poses_are_refused(
+    room: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = tmp_path / "few"
+    few.mkdir()
+    shutil.copy(room / "map.h5", few)
+    (few / "images").symlink_to(room / "images")
+    for name in ("init.txt", "gt.txt", "queries.txt"):
+        lines = (room / name).read_text().splitlines()
+        (few / name).write_text("\n".join(lines[:3]))
+    assert main(from_list(few, tmp_path / "c.yaml")) == 2
+    assert "3 poses with truth, expected at least 5" in capsys.readouterr().err
