@@ -20,6 +20,7 @@ VERBS = {
     "map": "pixloc_core.cli.map",
     "localize": "pixloc_core.cli.localize",
     "evaluate": "pixloc_core.cli.evaluate",
+    "calibrate": "pixloc_core.cli.calibrate",
     "bag": "pixloc_core.cli.bag",
     "weights": "pixloc_core.cli.weights",
     "train": "pixloc_core.cli.train",
