@@ -32,6 +32,9 @@ from pixloc_ros.parameters import Settings
 from pixloc_ros.prior_poses import InitialPose
 from pixloc_ros.replay import MESSAGE_TYPES
 from pixloc_ros.replay_job import Replayed, ReplayJob, say
+from pixloc_ros.retrieval_client import LocalRetrieval
+from pixloc_ros.retrieval_config import RetrievalNodeConfig
+from pixloc_ros.retrieval_server import RetrievalServer
 from pixloc_ros.rig_messages import CameraMessage, RigMessage
 
 _CONFIDENCE_PERIOD_NS = 3 * NANOSECONDS
@@ -162,7 +165,9 @@ def replay_in_process(job: ReplayJob, pace: ProcessPace) -> Replayed:
     sources = BagFrames(job.bag, layout, settings.node.tf_history)
     # What the node would wait for has been heard before an image is looked at.
     config = dataclasses.replace(settings.node, transform_timeout=0.0)
-    pipeline = ImagePipeline(opened.localizer(settings.core), sources.frames, config)
+    retrieval = _retrieval(job, settings, opened.map_id)
+    localizer = opened.localizer(settings.core)
+    pipeline = ImagePipeline(localizer, sources.frames, config, retrieval)
     if job.initial is not None:
         pipeline.give(InitialPose(job.initial, job.first_ns))
     worker = _Worker(pipeline, sources, settings.node.transform_timeout, pace.budget_ms)
@@ -173,6 +178,20 @@ def replay_in_process(job: ReplayJob, pace: ProcessPace) -> Replayed:
             progress.update()
         worker.finish()
     return _replayed(job, pace, worker.record)
+
+
+def _retrieval(job: ReplayJob, settings: Settings, map_id: str) -> LocalRetrieval | None:
+    """The server of the retrieval node, in this process.
+
+    Raises:
+        MapError: If there is no index that can be used.
+    """
+    if job.retrieval is None:
+        return None
+    config = RetrievalNodeConfig(map=str(job.map_path), **job.retrieval)
+    server = RetrievalServer(config)
+    server.open()
+    return LocalRetrieval(server.answer, settings.node.retrieval_results, map_id)
 
 
 class _Worker:

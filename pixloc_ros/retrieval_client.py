@@ -80,7 +80,7 @@ class RetrievalClient:
                 return
             self._query, self._sent_s = query, now
             self.requests += 1
-            self._future = self._client.call_async(_message(query, count))
+            self._future = self._client.call_async(request_of(query, count))
             self._future.add_done_callback(self._on_answer)
 
     def take(self) -> RetrievalAnswer | None:
@@ -117,33 +117,11 @@ class RetrievalClient:
                 self._fail(f"retrieve_pose failed: {error}")
                 return
             try:
-                self._answer = self._read(query, future.result())
+                self._answer = read_answer(query, future.result(), self._map_id())
             except FrameError as problem:
                 self._fail(str(problem))
                 return
             self._problem, self._pause_s = "", _FIRST_PAUSE_S
-
-    def _read(self, query: RetrievalQuery, response: Any) -> RetrievalAnswer:
-        """The poses of an answer.
-
-        Raises:
-            FrameError: If it has none, is of another map, or makes no sense.
-        """
-        if not response.success:
-            raise FrameError(f"retrieve_pose: {response.message}")
-        if response.map_id and response.map_id != self._map_id():
-            raise FrameError(
-                f"retrieve_pose serves map {response.map_id}, this node uses {self._map_id()}"
-            )
-        count = len(response.poses)
-        if not count or {len(response.images), len(response.scores)} != {count}:
-            raise FrameError(
-                f"retrieve_pose answered {len(response.images)} images, {count} poses and "
-                f"{len(response.scores)} scores, expected as many of each, and one at least"
-            )
-        poses = torch.stack([pose_from_message(pose).data for pose in response.poses])
-        scores = tuple(float(score) for score in response.scores)
-        return RetrievalAnswer(query, Pose(poses), tuple(response.images), scores)
 
     def _fail(self, problem: str) -> None:
         self._problem = problem
@@ -152,7 +130,65 @@ class RetrievalClient:
         self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
 
 
-def _message(query: RetrievalQuery, count: int) -> Any:
+class LocalRetrieval:
+    """See `RetrievalSource`: asks a server in this very process, and waits for it.
+
+    Every time the same: for replays without DDS.
+    """
+
+    def __init__(self, serve: Callable[[Any, Any], Any], count: int, map_id: str) -> None:
+        """Bind a server.
+
+        Args:
+            serve: Fills a response to a request, as `RetrievalServer.answer`.
+            count: Number of images to ask for.
+            map_id: Content hash of the map in use.
+        """
+        self._serve, self._count, self._map_id = serve, count, map_id
+        self._answer: RetrievalAnswer | None = None
+        self.is_available, self.problem = True, ""
+
+    def request(self, query: RetrievalQuery) -> None:
+        """See `RetrievalSource`."""
+        response = self._serve(request_of(query, self._count), RetrievePose.Response())
+        try:
+            self._answer, self.problem = read_answer(query, response, self._map_id), ""
+        except FrameError as problem:
+            self.problem = str(problem)
+
+    def take(self) -> RetrievalAnswer | None:
+        """See `RetrievalSource`."""
+        answer, self._answer = self._answer, None
+        return answer
+
+    def cancel(self) -> None:
+        """See `RetrievalSource`."""
+        self._answer = None
+
+
+def read_answer(query: RetrievalQuery, response: Any, map_id: str) -> RetrievalAnswer:
+    """The poses of a RetrievePose response.
+
+    Raises:
+        FrameError: If it has none, is of another map, or makes no sense.
+    """
+    if not response.success:
+        raise FrameError(f"retrieve_pose: {response.message}")
+    if response.map_id and response.map_id != map_id:
+        raise FrameError(f"retrieve_pose serves map {response.map_id}, this node uses {map_id}")
+    count = len(response.poses)
+    if not count or {len(response.images), len(response.scores)} != {count}:
+        raise FrameError(
+            f"retrieve_pose answered {len(response.images)} images, {count} poses and "
+            f"{len(response.scores)} scores, expected as many of each, and one at least"
+        )
+    poses = torch.stack([pose_from_message(pose).data for pose in response.poses])
+    scores = tuple(float(score) for score in response.scores)
+    return RetrievalAnswer(query, Pose(poses), tuple(response.images), scores)
+
+
+def request_of(query: RetrievalQuery, count: int) -> Any:
+    """RetrievePose request of a query for so many images."""
     request = RetrievePose.Request(max_results=count)
     request.camera_info = query.camera.info
     if isinstance(query.camera.image, Image):

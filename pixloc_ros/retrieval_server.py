@@ -65,6 +65,16 @@ class RetrievalServer:
         """Begin to open the index."""
         self._thread.start()
 
+    def open(self) -> None:
+        """Open the index now; returns when it is ready.
+
+        Raises:
+            MapError: If there is none that can be used.
+        """
+        self._run()
+        if self._index is None:
+            raise MapError(self._problem)
+
     def stop(self) -> None:
         """Give up the making of an index; nothing of it is left behind."""
         self._stopping = True
