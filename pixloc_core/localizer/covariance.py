@@ -80,7 +80,7 @@ class PoseSpread:
         return PoseSpread(self.sandwich[index], self.geometry[index], self.level_shift_px[index])
 
     def covariance(self, config: CovarianceConfig) -> Float[Tensor, "*b 6 6"]:
-        """Covariance of the increment, positive definite (docs/covariance.md, eq. 3)."""
+        """Covariance of the increment, positive definite (docs/covariance.md, eq. 1)."""
         factor = 1 + (config.scale * self.level_shift_px) ** 2
         least = LEAST_VARIANCE * torch.eye(6, dtype=self.geometry.dtype)
         floor = config.floor_px**2 * self.geometry
@@ -130,7 +130,7 @@ def base_covariance(
         Of x, y, z, rotX, rotY, rotZ: metres and radians, about the fixed axes of the map. No
         variance is smaller than the smallest eigenvalue of `covariance`.
 
-    Source: docs/covariance.md (eq. 1 and 2).
+    Source: docs/covariance.md (eq. 2 and 3).
     """
     map_from_cam = cam_from_map.R.mT.double()
     lever = map_from_cam @ so3.hat(cam_from_base.t.double())
