@@ -1,0 +1,226 @@
+"""The doctor over DDS: a robot that is well, and the same robot with one fault after the other."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from geometry_msgs.msg import TransformStamped
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header
+
+from pixloc_core.cli import main
+from pixloc_core.geometry import Pose
+from pixloc_ros.conversions import ns_to_stamp, pose_to_transform
+from pixloc_ros.doctor.collect import Subject, collect
+from pixloc_ros.doctor.findings import Finding, Level
+from pixloc_ros.doctor.judge import judge
+from pixloc_ros.frames import TF_QOS, TF_STATIC_QOS
+from pixloc_ros.image_conversions import array_to_image
+from pixloc_ros.interfaces import LocalizationStatus, TFMessage
+from pixloc_ros.transport import find_config
+
+PERIOD_S = 0.05
+BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+FORWARD = Pose.from_Rt(
+    torch.tensor([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]).double(),
+    torch.tensor([0.3, 0.0, 0.0]).double(),
+)
+STILL = Pose.exp(torch.zeros(6, dtype=torch.float64))
+
+
+class Robot:
+    """A driver, odometry and a stand-in for the localizer, that publish in a thread."""
+
+    def __init__(self) -> None:
+        self.pixels = np.zeros((48, 64, 3), np.uint8)
+        self.encoding, self.calibrated, self.late_ns = "rgb8", (64, 48), 0
+        self.base_from_camera: Pose | None = FORWARD
+        self.driver, self.wheels = Node("camera"), Node("wheels")
+        self.localizer = Node("localizer")
+        self.images: Any = self.driver.create_publisher(Image, "image", BEST_EFFORT)
+        self._infos = self.driver.create_publisher(CameraInfo, "camera_info", 1)
+        self._tf = [self.wheels.create_publisher(TFMessage, "/tf", TF_QOS)]
+        self._static = self.driver.create_publisher(TFMessage, "/tf_static", TF_STATIC_QOS)
+        self._status = self.localizer.create_publisher(LocalizationStatus, "status", 10)
+        self.clock: Any = None
+        self.listen(BEST_EFFORT)
+
+    def listen(self, qos: QoSProfile) -> None:
+        """Subscribe as the localizer does."""
+        for kind, topic in ((Image, "image"), (CameraInfo, "camera_info")):
+            self.localizer.create_subscription(kind, topic, lambda _: None, qos)
+
+    def add_odometry(self) -> None:
+        """A second publisher of odom -> base_link."""
+        self._tf.append(self.localizer.create_publisher(TFMessage, "/tf", TF_QOS))
+
+    def publish(self) -> None:
+        stamp_ns = time.time_ns() - self.late_ns
+        header = Header(frame_id="camera_optical", stamp=ns_to_stamp(stamp_ns))
+        if self.images is not None:
+            image = array_to_image(self.pixels, self.encoding, header)
+            self.images.publish(image)
+        w, h = self.calibrated
+        info = CameraInfo(header=header, width=w, height=h, distortion_model="plumb_bob")
+        info.d, info.k = [0.0] * 5, [50.0, 0.0, w / 2, 0.0, 50.0, h / 2, 0.0, 0.0, 1.0]
+        self._infos.publish(info)
+        for publisher in self._tf:
+            publisher.publish(self._transform(STILL, "odom", "base_link", time.time_ns()))
+        if self.base_from_camera is not None:
+            static = self._transform(self.base_from_camera, "base_link", "camera_optical", 0)
+            self._static.publish(static)
+        state = LocalizationStatus.TRACKING
+        self._status.publish(LocalizationStatus(state=state, status=LocalizationStatus.LOCALIZED))
+        if self.clock is not None:
+            self.clock.publish(Clock(clock=ns_to_stamp(time.time_ns())))
+
+    @staticmethod
+    def _transform(pose: Pose, parent: str, child: str, stamp_ns: int) -> TFMessage:
+        transform: TransformStamped = pose_to_transform(pose, parent, child, stamp_ns)
+        return TFMessage(transforms=[transform])
+
+
+@pytest.fixture
+def robot(ros: Callable[..., None], spin, monkeypatch) -> Iterator[Robot]:
+    monkeypatch.setenv("FASTDDS_DEFAULT_PROFILES_FILE", str(find_config("shm.xml")))
+    ros()
+    robot = Robot()
+    for node in (robot.driver, robot.wheels, robot.localizer):
+        spin(node)
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.wait(PERIOD_S):
+            robot.publish()
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    yield robot
+    stop.set()
+    thread.join(5.0)
+
+
+def look(**subject: Any) -> list[Finding]:
+    """What is not well, but for the map that is not named."""
+    findings = judge(collect(Subject(seconds=1.0, **subject)))
+    return [f for f in findings if f.level is not Level.OK and "no map" not in f.what]
+
+
+def test_a_healthy_robot_has_no_findings(robot):
+    assert look() == []
+
+
+@pytest.mark.parametrize("size", [(64, 48), (640, 480)])
+def test_images_are_measured(robot, size):
+    robot.pixels = np.zeros((size[1], size[0], 3), np.uint8)
+    robot.calibrated = size
+    seen = collect(Subject(seconds=1.5))
+    (camera,) = seen.cameras
+    assert camera.image.size == size
+    assert camera.image.encoding == "rgb8"
+    assert 0.3 / PERIOD_S < camera.images.rate_hz < 1.5 / PERIOD_S
+    assert camera.images.lost == 0
+    assert max(camera.image.ages_s) < 5.0
+    assert {one.node for one in camera.images.publishers} == {"/camera"}
+    assert seen.clock.now_ns == pytest.approx(time.time_ns(), abs=60e9)
+
+
+def test_faults_of_image_and_calibration_are_named(robot):
+    robot.encoding, robot.pixels = "32FC1", np.zeros((48, 64), np.float32)
+    robot.calibrated, robot.late_ns = (128, 96), -2_000_000_000
+    found = "\n".join(finding.line() for finding in look())
+    assert "ERROR /image: encoding '32FC1'" in found
+    assert "ERROR /image: stamps are 2.0 s in the future" in found
+    assert "ERROR /camera_info describes images of 128x96, but they are 64x48" in found
+
+
+def test_faults_of_frames_are_named_with_the_nodes_that_make_them(robot):
+    robot.base_from_camera = None
+    robot.add_odometry()
+    found = "\n".join(finding.line() for finding in look())
+    assert "ERROR odom -> base_link has 2 publishers: /localizer, /wheels" in found
+    assert "camera_optical is not known at all" in found
+
+
+def test_reliable_listener_of_a_best_effort_camera_is_named(robot):
+    # In the thread that spins: subscriptions must not appear under its hands.
+    robot.localizer.executor.create_task(robot.listen, QoSProfile(depth=1))
+    (finding,) = look()
+    assert finding.level is Level.ERROR
+    assert "/camera offers best effort, /localizer wants reliable" in finding.what
+
+
+def test_compressed_images_under_the_name_of_raw_ones_are_named(robot):
+    robot.images = None
+    robot.driver.create_publisher(CompressedImage, "front/image/compressed", 1)
+    found = {finding.what: finding.advice for finding in look(image_topic="front/image")}
+    what = "nobody publishes /front/image, but there is /front/image/compressed"
+    assert found[what] == "image_transport:=compressed"
+
+
+def test_a_clock_that_the_node_does_not_follow_is_named(robot):
+    robot.clock = robot.wheels.create_publisher(Clock, "/clock", 1)
+    (finding,) = look()
+    assert finding.what == "/clock is published by /wheels, but the node has not use_sim_time"
+
+
+def test_a_node_in_a_namespace_is_looked_for_there(robot):
+    (finding,) = [f for f in look(node="/front/localizer") if "does not run" in f.what]
+    assert "--namespace of /localizer" in finding.advice
+
+
+def test_the_command_prints_lines_or_json_and_exits_with_the_verdict(
+    robot, map_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    command = ["doctor", "--map", str(map_path), "--seconds", "1"]
+    assert main(command) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "nothing wrong was found"
+    assert all(line.startswith("OK    ") for line in lines[:-1])
+    robot.calibrated = (0, 0)
+    assert main([*command, "--json"]) == 1
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["what"] for row in rows if row["level"] == "ERROR"] == [
+        next(row["what"] for row in rows if "/camera_info: " in row["what"])
+    ]
+
+
+def test_nobody_is_named_as_such(ros_domain, monkeypatch, capsys):
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(ros_domain + 100))
+    assert main(["doctor", "--seconds", "0.1"]) == 1
+    assert f"no node is seen at all in domain {ros_domain + 100}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("/**: {ros__parameters: {tf_rat: 3.0}}", "tf_rat"),
+        ("/**: {ros__parameters: {localizer: {nonsense: 1}}}", "nonsense"),
+        ("localizer: 3", "no parameter file of ROS"),
+        ("a: [", "no YAML"),
+    ],
+)
+def test_a_wrong_parameter_file_is_refused_in_one_line(text, said, tmp_path, capsys):
+    file = tmp_path / "p.yaml"
+    file.write_text(text)
+    assert main(["doctor", "--params-file", str(file)]) == 2
+    err = capsys.readouterr().err
+    assert str(file) in err
+    assert said in err
+    assert err.count("\n") == 1
+
+
+def test_wrong_usage_is_one_line_and_code_2(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["doctor", "--seconds", "-1"])
+    assert caught.value.code == 2
+    assert "expected seconds" in capsys.readouterr().err
