@@ -76,21 +76,29 @@ class Spinner:
     def __init__(self) -> None:
         self._executor: SingleThreadedExecutor | None = None
         self._thread: threading.Thread | None = None
+        self._stopping = threading.Event()
 
     def __call__(self, node: "Node") -> None:
         if self._executor is None:
             self._executor = SingleThreadedExecutor()
-            self._thread = threading.Thread(target=self._executor.spin, daemon=True)
+            self._stopping = threading.Event()
+            self._thread = threading.Thread(target=self._spin, args=(self._executor,), daemon=True)
         self._executor.add_node(node)
         if self._thread is not None and self._thread.ident is None:
             self._thread.start()
 
+    def _spin(self, executor: "SingleThreadedExecutor") -> None:
+        while not self._stopping.is_set():
+            executor.spin_once(timeout_sec=0.1)
+
     def stop(self) -> None:
         """Wait for the callback in work; nodes may be destroyed afterwards."""
         if self._executor is not None and self._thread is not None:
-            self._executor.shutdown()
+            # First the thread: `shutdown` destroys what a thread that spins waits for.
+            self._stopping.set()
             self._thread.join(10.0)
             assert not self._thread.is_alive()
+            self._executor.shutdown()
         self._executor = None
 
 

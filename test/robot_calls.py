@@ -1,0 +1,80 @@
+"""What people and other nodes ask of a localizer node: services, parameters, its lifecycle."""
+
+from typing import Any
+
+from geometry_msgs.msg import PoseWithCovarianceStamped
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.msg import SetParametersResult
+from rcl_interfaces.srv import SetParametersAtomically
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from robot_bench import wait
+from std_srvs.srv import Empty, SetBool
+
+from pixloc_core.geometry import Pose
+from pixloc_ros.conversions import ns_to_stamp, pose_to_message
+from pixloc_ros.interfaces import LoadMap, SetInitialPose
+
+CONFIGURE, CLEANUP = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_CLEANUP
+ACTIVATE, DEACTIVATE = Transition.TRANSITION_ACTIVATE, Transition.TRANSITION_DEACTIVATE
+
+
+class Operator:
+    """Somebody with a terminal; `node` must spin in another thread."""
+
+    def __init__(self, node: Node, localizer: str = "localizer") -> None:
+        self._node, self._name = node, localizer
+        self._clients: dict[str, Any] = {}
+
+    def call(self, kind: type[Any], service: str, request: Any, seconds: float = 30.0) -> Any:
+        """The answer of a service."""
+        future = self.start(kind, service, request)
+        wait(future.done, f"answer of {service}", seconds)
+        return future.result()
+
+    def start(self, kind: type[Any], service: str, request: Any) -> Any:
+        """Future of the answer of a service."""
+        if service not in self._clients:
+            self._clients[service] = self._node.create_client(kind, service)
+        client = self._clients[service]
+        wait(client.service_is_ready, f"service {service}")
+        return client.call_async(request)
+
+    def set_initial_pose(self, value: Pose, stamp_ns: int = 0, frame: str = "map") -> Any:
+        message = PoseWithCovarianceStamped()
+        message.header.frame_id, message.header.stamp = frame, ns_to_stamp(stamp_ns)
+        message.pose.pose = pose_to_message(value)
+        request = SetInitialPose.Request(pose=message)
+        return self.call(SetInitialPose, "set_initial_pose", request)
+
+    def load_map(self, path: object) -> Any:
+        return self.call(LoadMap, "load_map", LoadMap.Request(map_url=str(path)))
+
+    def reinitialize(self) -> None:
+        self.call(Empty, "reinitialize_global_localization", Empty.Request())
+
+    def request_update(self) -> None:
+        self.call(Empty, "request_nomotion_update", Empty.Request())
+
+    def trigger(self, *, on: bool) -> Any:
+        return self.call(SetBool, "trigger", SetBool.Request(data=on))
+
+    def set_parameters(self, **values: object) -> SetParametersResult:
+        """Set parameters at once; `__` in a name stands for a dot."""
+        parameters = [
+            Parameter(name.replace("__", "."), value=value).to_parameter_msg()
+            for name, value in values.items()
+        ]
+        request = SetParametersAtomically.Request(parameters=parameters)
+        service = f"{self._name}/set_parameters_atomically"
+        return self.call(SetParametersAtomically, service, request).result
+
+    def state(self) -> str:
+        """Label of the lifecycle state."""
+        answer = self.call(GetState, f"{self._name}/get_state", GetState.Request())
+        return answer.current_state.label
+
+    def change_state(self, transition: int) -> bool:
+        request = ChangeState.Request(transition=Transition(id=transition))
+        return self.call(ChangeState, f"{self._name}/change_state", request).success
