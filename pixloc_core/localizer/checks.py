@@ -1,8 +1,6 @@
 """Evidence for a pose that does not come from the cost that it minimizes.
 
-Which of it tells right poses (below 5 of 1024 px off) from wrong ones (beyond 20 px), both from near
-tries alone with every score accepted: starts 20 to 300 px off and at other images of the sets fox,
-kitti06_start and tum_fr1_rpy (docs/checks.md).
+How well each of it tells right poses from wrong ones, and where to draw the line: docs/checks.md.
 """
 
 import math

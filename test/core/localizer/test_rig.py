@@ -49,6 +49,9 @@ def test_a_rig_is_localized_by_both_of_its_cameras(
     assert result.covariance is not None
     assert alone.covariance is not None
     assert result.covariance.trace() < alone.covariance.trace()
+    assert result.checks is not None
+    assert result.checks.restart_agreement == 1.0
+    assert result.checks.heldout_score > 0.8
 
 
 def test_each_camera_of_a_rig_has_its_own_evidence(
