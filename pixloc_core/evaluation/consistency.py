@@ -142,11 +142,11 @@ def consistency(
     """Hold the errors of poses against the covariances said for them.
 
     Args:
-        errors: (n, 6), see `pose_errors`.
-        covariances: (n, 6, 6), in the same order and axes.
+        errors: (n, 6), see `pose_errors`, in the order of time.
+        covariances: (n, 6, 6), of the same poses and axes.
         independent: As how many independent samples the poses count for the band: images that
-            follow each other share the errors of the map points that both see. All n unless
-            given.
+            follow each other share the errors of the map points that both see. Unless given, what
+            the NEES in the order of time tell (`independent_count`).
 
     Raises:
         ShapeError: If the shapes do not fit, there is no pose, or a covariance is not positive
@@ -156,23 +156,27 @@ def consistency(
     count = len(values)
     return Consistency(
         nees_mean=float(values.mean()),
-        nees_band=nees_band(count if independent is None else independent),
+        nees_band=nees_band(independent_count(values) if independent is None else independent),
         coverage=coverage(errors, covariances),
         count=count,
     )
 
 
 def consistency_row(name: str, found: Consistency) -> tuple[str, ...]:
-    """One row of `consistency_table`: the coverage at 2 sigma of every axis, and the NEES."""
+    """One row of `consistency_table`."""
     low, high = found.nees_band
     shares = [percent(share) for share in found.coverage[1]]
+    shares += [percent(float(found.coverage[row].mean())) for row in (0, 2)]
     band = f"{number(low, 1)}-{number(high, 1)}"
     return (name, str(found.count), *shares, number(found.nees_mean, 1), band)
 
 
 def consistency_table(rows: Sequence[tuple[str, Consistency]]) -> str:
-    """Coverage at 2 sigma per axis (95.4 % for a Gaussian) and mean NEES, as Markdown."""
-    header = ("", "poses", *AXES, "mean NEES", "99 % band")
+    """Coverage at 2 sigma per axis, at 1 and 3 sigma over all axes, and mean NEES, as Markdown.
+
+    Of a Gaussian they are 95.4, 68.3 and 99.7 %, and 6.
+    """
+    header = ("", "poses", *AXES, "1 sigma", "3 sigma", "mean NEES", "99 % band")
     return markdown_table(header, [consistency_row(name, found) for name, found in rows])
 
 

@@ -16,8 +16,6 @@ from pixloc_core.evaluation.consistency import (
     Consistency,
     consistency,
     increment_errors,
-    independent_count,
-    nees,
     pose_errors,
 )
 from pixloc_core.evaluation.pose_error import FloatArray
@@ -99,19 +97,14 @@ class PosedAnswers:
         return np.asarray(squared.clamp(min=0).sqrt().numpy(), np.float64)
 
     def consistency(self, config: CovarianceConfig) -> Consistency:
-        """How errors and covariances of the base in the map agree, in the axes of ROS.
-
-        The band of the mean counts the poses for as many as their autocorrelation over time says.
-        """
+        """How errors and covariances of the base in the map agree, in the axes of ROS."""
         errors = pose_errors(
             self.estimate.inv() @ self.cam_from_base, self.truth.inv() @ self.cam_from_base
         )
         covariances = base_covariance(
             self.spread.covariance(config), self.estimate, self.cam_from_base
         ).numpy()
-        return consistency(
-            errors, covariances, independent=independent_count(nees(errors, covariances))
-        )
+        return consistency(errors, covariances)
 
 
 def answer(

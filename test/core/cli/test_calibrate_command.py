@@ -10,6 +10,8 @@ import yaml
 from toy_world import CAMERA, ToyWorld
 
 from pixloc_core.cli import main
+from pixloc_core.config import load
+from pixloc_core.localizer.config import LocalizerConfig
 from pixloc_core.map.hloc_formats import write_poses
 
 TRAINING_FREE = "extractor.kind=gradients"
@@ -78,6 +80,7 @@ def test_a_list_calibrates_what_the_node_reads(
         assert row in printed
     found = settings_of(out)
     assert set(found) == {"scale", "floor_px"}
+    assert load(LocalizerConfig, covariance=found).covariance.floor_px == found["floor_px"]
     assert 0 < found["floor_px"] < 1
     assert f"localizer.covariance.floor_px={found['floor_px']:.4g}" in " ".join(
         out.read_text().replace("# ", "").split()
