@@ -134,8 +134,9 @@ def wants_retrieval(context: LaunchContext) -> bool:
     asked = value(context, "retrieval")
     if asked != "auto":
         return asked == "true"
-    index = Path(value(context, "map")).with_suffix(".retrieval.h5")
-    return index.is_file() or bool(value(context, "images"))
+    file = value(context, "map")
+    has_index = bool(file) and Path(file).with_suffix(".retrieval.h5").is_file()
+    return has_index or bool(value(context, "images"))
 
 
 def retrieval(context: LaunchContext) -> Node:
