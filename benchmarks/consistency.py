@@ -1,11 +1,12 @@
 """Do the covariances tell how wrong the poses are? Fitted on all scenes but one, judged on that.
 
-    python -m benchmarks.consistency [--collect] [--write] [a.b=c ...]
+    python -m benchmarks.consistency [--collect] [--plain] [--write] [a.b=c ...]
 
 Answers to all images of the sample's streams and of the real image sets, as they are and blurred
 and darkened, are collected once (10 minutes of one core) into `--work`, then fitted offline.
-`--collect` collects them anew; `--write` writes the tables into docs/covariance.md. The sets are
-not part of this repository: `--data`, or `$PIXLOC_SHARED/data`, names their folder.
+`--collect` collects them anew; `--plain` leaves out the degraded images; `--write` writes the
+tables into docs/covariance.md. The sets are not part of this repository: `--data`, or
+`$PIXLOC_SHARED/data`, names their folder.
 
 The first four queries of kitti06_start do not take part in the fit: their published poses are 0.6
 to 1.5 px off from SIFT and PnP, which agrees with this localizer to 0.4 px.
@@ -62,6 +63,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     add_set_arguments(parser, "consistency")
     parser.add_argument("--collect", action="store_true", help="localize all images anew")
+    parser.add_argument("--plain", action="store_true", help="no degraded images")
     args = parser.parse_args()
     try:
         config = load(RunConfig, args.conf, args.settings)
@@ -151,7 +153,7 @@ def _all_answers(
     found: dict[str, PosedAnswers] = {}
     for name in args.sets or SCENE:
         localizer = None
-        for suffix in ("", DEGRADED):
+        for suffix in ("",) if args.plain else ("", DEGRADED):
             key = f"{name}{suffix}"
             cache = args.work / f"{key.replace(' ', '_')}_{extractor.fingerprint[:12]}.npz"
             if args.collect or not cache.exists():
@@ -159,8 +161,8 @@ def _all_answers(
                 images, mounted = _images(name, args.data)
                 images = tqdm(images, desc=key, unit="image", disable=None)
                 shown = (degrade(item, index) for index, item in enumerate(images))
-                _save(cache, answer(localizer, shown if suffix else images, mounted))
-            found[key] = _read(cache)
+                save_answers(cache, answer(localizer, shown if suffix else images, mounted))
+            found[key] = read_answers(cache)
     return found
 
 
@@ -192,7 +194,7 @@ def degrade(item: PosedImage, index: int) -> PosedImage:
     image = item.image.astype(np.float32)
     reach = generator.uniform(3, 20) * image.shape[1] / 1024
     angle = generator.uniform(0, np.pi)
-    image = cv2.filter2D(image, -1, _line(reach, angle), borderType=cv2.BORDER_REFLECT).clip(
+    image = cv2.filter2D(image, -1, line_kernel(reach, angle), borderType=cv2.BORDER_REFLECT).clip(
         0, 255
     )
     if generator.random() < 0.5:
@@ -201,7 +203,7 @@ def degrade(item: PosedImage, index: int) -> PosedImage:
     return replace(item, image=image.clip(0, 255).astype(np.uint8))
 
 
-def _line(reach: float, angle: float, fine: int = 4) -> np.ndarray:
+def line_kernel(reach: float, angle: float, fine: int = 4) -> np.ndarray:
     """Kernel of a line through the centre, `reach` to either side, drawn `fine` times finer."""
     size = 2 * int(np.ceil(reach)) + 1
     drawn = np.zeros((size * fine, size * fine))
@@ -213,7 +215,8 @@ def _line(reach: float, angle: float, fine: int = 4) -> np.ndarray:
     return np.asarray(kernel / kernel.sum())
 
 
-def _save(path: Path, found: PosedAnswers) -> None:
+def save_answers(path: Path, found: PosedAnswers) -> None:
+    """Keep answers in a file of numbers."""
     np.savez(
         path,
         estimate=found.estimate.data.numpy(),
@@ -225,7 +228,8 @@ def _save(path: Path, found: PosedAnswers) -> None:
     )
 
 
-def _read(path: Path) -> PosedAnswers:
+def read_answers(path: Path) -> PosedAnswers:
+    """Answers that were kept."""
     with np.load(path, allow_pickle=False) as file:
         numbers = {name: torch.from_numpy(file[name]) for name in file.files}
     spread = PoseSpread(numbers["sandwich"], numbers["geometry"], numbers["level_shift_px"])
