@@ -27,6 +27,7 @@ _LEVELS = {
 _WORST = (LocalizationStatus.BAD_INPUT, LocalizationStatus.INTERNAL_ERROR)
 # Share of the images that may be given up for newer ones before it is worth a word.
 _MANY_DROPPED = 0.5
+_PAUSED = "paused: images are not looked at (service trigger)"
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class NodeState:
 
     Attributes:
         lifecycle: Label of the lifecycle state.
+        is_paused: Whether images are not looked at, as somebody asked for.
         map_path: Map file.
         map_id: Its content hash, empty while it is not open.
         problem: Why nothing can be localized at all (no map), or empty.
@@ -56,6 +58,7 @@ class NodeState:
     """
 
     lifecycle: str
+    is_paused: bool
     map_path: str
     map_id: str
     problem: str
@@ -118,12 +121,15 @@ def diagnostics(node_name: str, state: NodeState) -> list[DiagnosticStatus]:
     return [_localization(node_name, state), _input(node_name, state)]
 
 
-def _localization(node_name: str, state: NodeState) -> DiagnosticStatus:
+def _verdict(state: NodeState) -> tuple[bytes, str]:
     outcome, (known, reason) = state.outcome, state.state
+    level, text = _LEVELS[known], f"{known.name}: {reason}"
     if state.problem:
         level, text = DiagnosticStatus.ERROR, state.problem
     elif state.lifecycle != "active":
         level, text = DiagnosticStatus.WARN, f"the node is {state.lifecycle}, expected active"
+    elif state.is_paused:
+        level, text = DiagnosticStatus.WARN, f"{_PAUSED}; {text}"
     elif outcome is None:
         level, text = DiagnosticStatus.WARN, f"no image has been looked at yet: {reason}"
     elif state.received_lately == 0:
@@ -131,8 +137,12 @@ def _localization(node_name: str, state: NodeState) -> DiagnosticStatus:
     elif outcome.status in _WORST:
         level = DiagnosticStatus.ERROR
         text = f"{STATUS_NAMES[outcome.status]}: {outcome.reason}"
-    else:
-        level, text = _LEVELS[known], f"{known.name}: {reason}"
+    return level, text
+
+
+def _localization(node_name: str, state: NodeState) -> DiagnosticStatus:
+    outcome, (known, reason) = state.outcome, state.state
+    level, text = _verdict(state)
     values: dict[str, object] = {
         "lifecycle": state.lifecycle,
         "state": known.name,
@@ -170,6 +180,8 @@ def _input(node_name: str, state: NodeState) -> DiagnosticStatus:
     dropped = state.dropped_lately / max(state.received_lately, 1)
     if state.refused_transform:
         level, text = DiagnosticStatus.WARN, state.refused_transform
+    elif state.is_paused:
+        level, text = DiagnosticStatus.OK, _PAUSED
     elif state.received_lately == 0:
         level, text = DiagnosticStatus.STALE, "no images arrive"
     elif state.uncalibrated:

@@ -90,7 +90,9 @@ class ImagePipeline:
 
     def give(self, initial: InitialPose) -> None:
         """Leave an initial pose for the next image; it replaces all that is known."""
-        self._initial = initial
+        with self._lock:
+            self._generation += 1
+            self._initial = initial
 
     def reset(self, reason: str) -> None:
         """Forget everything about poses: another map, or another time."""
@@ -106,7 +108,7 @@ class ImagePipeline:
             self._generation += 1
             self._supervisor.lose(reason)
             self._choice.clear()
-            self._map_from_odom = None
+            self._initial, self._map_from_odom = None, None
 
     def use(self, localizer: Localizes, config: NodeConfig) -> None:
         """Go on with other settings; what is known of the pose stays."""
@@ -166,8 +168,6 @@ class ImagePipeline:
     def _run(self, item: RigMessage) -> Outcome:
         stamp_ns = item.stamp_ns
         self._check_stamp(stamp_ns)
-        with self._lock:
-            generation, localizer = self._generation, self._localizer
         with self._stage("decode"):
             images = [self._decoder.decode(message) for message in item.cameras]
         with self._stage("frames"):
@@ -176,6 +176,7 @@ class ImagePipeline:
             odometry = self._choice.odometry(stamp_ns)
             self._check_frozen(item, images, odometry)
             with self._lock:
+                generation, localizer = self._generation, self._localizer
                 start = self._begin(item, base_from_cam, odometry)
         outcome = Outcome(
             item.cameras[0].image.header,
@@ -199,8 +200,12 @@ class ImagePipeline:
         self._add_stages(found)
         with self._lock:
             if generation != self._generation:
-                reason = "the pose was reset while this image was in work"
-                return replace(outcome, status=StatusMessage.NO_PRIOR, reason=reason)
+                return replace(
+                    outcome,
+                    status=StatusMessage.NO_PRIOR,
+                    reason="the pose was reset while this image was in work",
+                    decision=Decision(*self.state),
+                )
             return self._finish(replace(outcome, localization=found), start, stamp_ns)
 
     def _begin(

@@ -318,6 +318,7 @@ class LocalizerNode(LifecycleNode):
         self._reported = (now, counts)
         state = NodeState(
             lifecycle=self._label,
+            is_paused=session is not None and session.is_paused,
             map_path=self._map_path,
             map_id=self._map_id(),
             problem=self._problem,

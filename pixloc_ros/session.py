@@ -89,6 +89,11 @@ class Session:
         """Look at no more images, or at images again."""
         self._is_paused = paused
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether images are not looked at."""
+        return self._is_paused
+
     def want_next(self) -> None:
         """Look at the next image, whatever `max_rate` says, also while paused."""
         self._is_wanted = True
