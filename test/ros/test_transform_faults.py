@@ -1,6 +1,5 @@
 """Transforms and clocks that are wrong: what others see of it, over DDS."""
 
-
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 from fake_localizer import BASE_FROM_CAM, SECOND, FakeMap, camera_info, image_message, pose
