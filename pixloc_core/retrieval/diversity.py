@@ -21,7 +21,7 @@ def choose_distinct(
         ranked: Indices of images, best first.
         count: Number wanted at most.
         min_motion: Images between whose poses the points of the better one move by less than this
-            share of its width (`pose_motion`) count as one; 0: no two do.
+            share of its longest side (`pose_motion`) count as one; 0: no two do.
     """
     left = list(ranked)
     chosen: list[int] = []
@@ -41,8 +41,8 @@ def pose_motion(sparse: SparseMap, image: int, others: Sequence[int]) -> NDArray
     has to bridge.
 
     Returns:
-        Median over points of the image (64 at most), per pose, as a share of its width (n). Points
-        that come to lie behind the camera have moved infinitely far.
+        Median over points of the image (64 at most), per pose, as a share of its longest side (n).
+        Points that come to lie behind the camera have moved infinitely far.
     """
     rows = sparse.observations_of(image)
     points = sparse.obs_point[rows]
@@ -56,5 +56,5 @@ def pose_motion(sparse: SparseMap, image: int, others: Sequence[int]) -> NDArray
         pixels = points_cam[..., :2] / depth[..., None] * float(sparse.focal_px[image])
         motion = np.linalg.norm(pixels[1:] - pixels[0], axis=-1)
     motion[(depth[1:] <= 0) | (depth[0] <= 0)] = np.inf
-    width = float(sparse.camera_of(image).size[0])
-    return np.asarray(np.median(motion, axis=1) / width)
+    side = float(sparse.camera_of(image).size.max())
+    return np.asarray(np.median(motion, axis=1) / side)

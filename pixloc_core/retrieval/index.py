@@ -39,7 +39,7 @@ class SearchConfig:
     min_motion: float = setting(
         0.05,
         doc="Map images between whose poses the points move by less than this share of the "
-        "width of the image are one candidate, the best ranked of them. 0: all are given.",
+        "longest side of the image are one candidate, the best ranked of them. 0: all are given.",
         ge=0.0,
         le=1.0,
     )
