@@ -239,7 +239,9 @@ class LocalizerNode(LifecycleNode):
         engine = self._make_engine(path)
         if self._engine is None:
             raise ConfigError(f"the node is {self._label}: configure it first")
-        self._engine, self._map_path, self._problem = engine, path, ""
+        old, self._engine, self._map_path, self._problem = self._engine, engine, path, ""
+        # The image in work must not say anything about the new map.
+        old.pipeline.reset("another map is in use now")
         self._retrieval.cancel()
         if self._session is not None:
             self._session.outputs.clear()

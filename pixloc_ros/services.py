@@ -4,6 +4,7 @@ import threading
 from pathlib import Path
 from typing import Any, Protocol
 
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
 from rclpy.task import Future
 from std_srvs.srv import Empty, SetBool
@@ -55,7 +56,9 @@ class Services:
         create(Empty, "reinitialize_global_localization", self._reinitialize)
         create(Empty, "request_nomotion_update", self._look_once)
         create(SetBool, "trigger", self._trigger)
-        create(LoadMap, "load_map", self._load_map)
+        # A group of its own: while a map is opened, nothing else of its group is called.
+        group = ReentrantCallbackGroup()
+        create(LoadMap, "load_map", self._load_map, callback_group=group)
 
     def _set_initial_pose(self, request: Any, response: Any) -> Any:
         try:
