@@ -1,0 +1,274 @@
+"""Maps that are replaced and switched while the node runs, over DDS; and the last pose kept."""
+
+import json
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+from diagnostic_msgs.msg import DiagnosticStatus
+from fake_localizer import SECOND, FakeMap, image_message, pose
+from knowing_localizer import KnowingLocalizer
+from robot_bench import Bench, wait
+from robot_calls import CLEANUP, CONFIGURE, DEACTIVATE, Operator
+
+from pixloc_core.errors import FormatError, MapError
+from pixloc_ros.interfaces import LoadMap, LocalizationStatus
+from pixloc_ros.opening import open_map
+from pixloc_ros.saved_pose import restore_pose, save_pose
+
+CODES = LoadMap.Response
+UNINITIALIZED, TRACKING = LocalizationStatus.UNINITIALIZED, LocalizationStatus.TRACKING
+
+
+def fake_opener(config, path: str) -> FakeMap:
+    """Opens by the name of the file."""
+    name = Path(path).stem
+    if name == "broken":
+        raise MapError(f"{path}: not a feature map")
+    opened = FakeMap(KnowingLocalizer(pose(10.0), reach=100.0), map_id=name)
+    opened.fake.step = 0.0
+    return opened
+
+
+@pytest.fixture
+def bench(make_bench, tmp_path: Path) -> Bench:
+    """A robot tracked in the map `first`; beside it `second` and `broken`."""
+    for name in ("first", "second", "broken"):
+        (tmp_path / f"{name}.h5").touch()
+    bench = make_bench("-p", f"map:={tmp_path}/first.h5", opener=fake_opener)
+    bench.operator, bench.folder = Operator(bench.robot.node), tmp_path
+    bench.give_initialpose(pose(10.0))
+    status = bench.ask(3.0)
+    assert (status.published, status.map_id) == (True, "first")
+    return bench
+
+
+REFUSED = {
+    "missing": ("nowhere.h5", CODES.RESULT_MAP_DOES_NOT_EXIST, "no such feature map"),
+    "broken": ("broken.h5", CODES.RESULT_INVALID_MAP_DATA, "not a feature map"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_map_that_cannot_be_loaded_leaves_the_old_one_in_use(bench, case):
+    name, code, words = REFUSED[case]
+    answer = bench.operator.load_map(bench.folder / name)
+    assert answer.result == code
+    assert words in answer.message
+    assert str(bench.folder / name) in answer.message
+    status = bench.ask(4.0)
+    assert (status.published, status.state, status.map_id) == (True, TRACKING, "first")
+    assert status.prior_source == "odometry"
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_another_map_begins_without_a_pose(bench, scheme):
+    wait(lambda: bench.robot.map_to_odom, "map -> odom")
+    answer = bench.operator.load_map(f"{scheme}{bench.folder}/second.h5")
+    assert (answer.result, answer.message) == (CODES.RESULT_SUCCESS, "")
+    bench.robot.map_to_odom.clear()
+    status = bench.ask(4.0)
+    assert (status.published, status.state, status.map_id) == (False, UNINITIALIZED, "second")
+    entry = bench.diagnosis("localization")
+    values = {pair.key: pair.value for pair in entry.values}
+    assert values["map"] == f"{bench.folder}/second.h5"
+    assert values["map_id"] == "second"
+    assert not bench.robot.map_to_odom
+    bench.give_initialpose(pose(10.0))
+    status = bench.ask(5.0)
+    assert (status.published, status.map_id) == (True, "second")
+
+
+def test_an_image_in_work_says_nothing_about_the_new_map(bench):
+    localizer = bench.node._engine.opened.fake
+    localizer.gate.clear()
+    localizer.entered.clear()
+    bench.robot.image.publish(image_message(4 * SECOND))
+    assert localizer.entered.wait(15.0)
+    assert bench.operator.load_map(bench.folder / "second.h5").result == CODES.RESULT_SUCCESS
+    localizer.gate.set()
+    wait(lambda: len(bench.robot.statuses) == 2, "status")
+    assert not bench.robot.statuses[-1].published
+    status = bench.ask(5.0)
+    assert (status.state, status.map_id) == (UNINITIALIZED, "second")
+    assert len(bench.robot.poses) == 1
+
+
+def test_images_are_localized_while_a_map_is_opened(make_bench, tmp_path):
+    slow = KnowingLocalizer(pose(10.0))
+    slow.gate.clear()
+
+    def opener(config, path):
+        if path:
+            slow.entered.set()
+            assert slow.gate.wait(30.0)
+        return FakeMap()
+
+    bench = make_bench(opener=opener)
+    (tmp_path / "map.h5").touch()
+    operator = Operator(bench.robot.node)
+    request = LoadMap.Request(map_url=str(tmp_path / "map.h5"))
+    future = operator.start(LoadMap, "load_map", request)
+    assert slow.entered.wait(15.0)
+    try:
+        bench.give_initialpose(pose(10.0))
+        assert bench.ask(3.0).published
+        again = operator.load_map(tmp_path / "map.h5")
+        assert again.result == CODES.RESULT_UNDEFINED_FAILURE
+        assert again.message == "another map is being opened"
+        assert not future.done()
+    finally:
+        slow.gate.set()
+    wait(future.done, "answer")
+    assert future.result().result == CODES.RESULT_SUCCESS
+    assert bench.ask(4.0).state == UNINITIALIZED
+
+
+def test_a_node_that_is_not_configured_refuses_a_map(make_bench, tmp_path):
+    (tmp_path / "map.h5").touch()
+    bench = make_bench("-p", "autostart:=false", active=False)
+    answer = Operator(bench.robot.node).load_map(tmp_path / "map.h5")
+    assert answer.result == CODES.RESULT_INVALID_MAP_METADATA
+    assert "configure it first" in answer.message
+
+
+class RealBench:
+    """The real opener, with a copy of the map of the toy room."""
+
+    def __init__(self, make_bench, map_path: Path, folder: Path) -> None:
+        self.path = folder / "map.h5"
+        shutil.copy(map_path, self.path)
+        self.bench = make_bench("-p", f"map:={self.path}", opener=open_map)
+        self.operator = Operator(self.bench.robot.node)
+        wait(lambda: self.bench.node._session is not None, "activation", 60.0)
+
+
+@pytest.fixture
+def real(make_bench, map_path: Path, tmp_path: Path) -> RealBench:
+    return RealBench(make_bench, map_path, tmp_path)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """As `pixloc map build` does: the file appears as a whole."""
+    partial = path.with_suffix(".part")
+    partial.write_bytes(content)
+    partial.replace(path)
+
+
+def test_a_map_file_that_is_replaced_stays_in_use_until_it_is_loaded_again(real):
+    map_id = real.bench.node._map_id()
+    replace_file(real.path, b"no map at all")
+    opened = real.bench.node._engine.opened
+    # What is read lazily must still come from the old file.
+    assert opened._map.content_id == map_id
+    index = opened._map.sparse.points_map.shape[0] - 1
+    real.bench.give_initialpose(pose(0.1))
+    status = real.bench.ask(3.0)
+    assert (status.map_id, index > 0) == (map_id, True)
+    # A picture of one grey is no picture of this room, but the map answers.
+    assert status.status != LocalizationStatus.INTERNAL_ERROR
+    answer = real.operator.load_map(real.path)
+    assert answer.result == CODES.RESULT_INVALID_MAP_DATA
+    assert str(real.path) in answer.message
+    assert real.bench.ask(4.0).map_id == map_id
+
+
+def test_a_map_of_half_a_file_is_refused(real, map_path):
+    whole = map_path.read_bytes()
+    half = real.path.with_name("half.h5")
+    half.write_bytes(whole[: len(whole) // 2])
+    answer = real.operator.load_map(half)
+    assert answer.result == CODES.RESULT_INVALID_MAP_DATA
+    assert "half.h5" in answer.message
+    assert "\n" not in answer.message
+
+
+def test_a_broken_map_at_the_start_is_told_and_a_good_one_heals_it(make_bench, map_path, tmp_path):
+    path = tmp_path / "map.h5"
+    path.write_bytes(b"no map at all")
+    bench = make_bench("-p", f"map:={path}", opener=open_map, active=False)
+    entry = bench.diagnosis("localization")
+    assert (entry.level, "map.h5" in entry.message) == (DiagnosticStatus.ERROR, True)
+    operator = Operator(bench.robot.node)
+    assert operator.state() == "unconfigured"
+    shutil.copy(map_path, path)
+    assert operator.change_state(CONFIGURE)
+    assert operator.state() == "inactive"
+    entry = bench.diagnosis("localization")
+    assert (entry.level, entry.message) == (
+        DiagnosticStatus.WARN,
+        "the node is inactive, expected active",
+    )
+
+
+# The last pose, kept in a file
+
+
+def test_the_pose_of_the_last_run_is_confirmed_by_three_images(make_bench, tmp_path):
+    file = tmp_path / "pose.json"
+    save_pose(file, pose(10.0), "feed", 77)
+    bench = make_bench("-p", f"saved_pose_filepath:={file}")
+    statuses = [bench.ask(seconds) for seconds in (3.0, 3.2, 3.4)]
+    assert [status.published for status in statuses] == [False, False, True]
+    assert statuses[0].prior_source == "saved"
+
+
+def test_a_pose_of_another_map_is_not_restored(make_bench, tmp_path):
+    file = tmp_path / "pose.json"
+    save_pose(file, pose(10.0), "beef", 77)
+    bench = make_bench("-p", f"saved_pose_filepath:={file}")
+    status = bench.ask(3.0)
+    assert (status.status, status.state) == (LocalizationStatus.NO_PRIOR, UNINITIALIZED)
+    with pytest.raises(FormatError, match="saved in map beef, this one is feed"):
+        restore_pose(file, "feed")
+
+
+DAMAGED = {
+    "cut off": lambda text: text[: len(text) // 2],
+    "empty": lambda text: "",
+    "not finite": lambda text: text.replace("10.0", "NaN"),
+    "no rotation": lambda text: json.dumps({**json.loads(text), "quat_wxyz": [0.0] * 4}),
+    "other version": lambda text: json.dumps({**json.loads(text), "version": 99}),
+    "a list": lambda text: "[1, 2]",
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_a_damaged_file_is_refused_in_one_line(tmp_path, case):
+    file = tmp_path / "pose.json"
+    save_pose(file, pose(10.0), "feed", 77)
+    file.write_text(DAMAGED[case](file.read_text()))
+    with pytest.raises(FormatError) as error:
+        restore_pose(file, "feed")
+    assert str(file) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_damaged_file_does_not_stop_the_node(make_bench, tmp_path):
+    file = tmp_path / "pose.json"
+    file.write_text('{"version": 1, "map_')
+    bench = make_bench("-p", f"saved_pose_filepath:={file}")
+    assert bench.ask(3.0).status == LocalizationStatus.NO_PRIOR
+    bench.give_initialpose(pose(10.0))
+    assert bench.ask(4.0).published
+
+
+def test_the_pose_is_saved_while_it_is_believed_and_at_the_end(make_bench, tmp_path):
+    file = tmp_path / "pose.json"
+    parameters = ("-p", f"saved_pose_filepath:={file}", "-p", "save_pose_rate:=20.0")
+    bench = make_bench(*parameters)
+    bench.give_initialpose(pose(10.0))
+    bench.ask(3.0)
+    wait(file.exists, "saved pose")
+    assert restore_pose(file, "feed").t.tolist() == pytest.approx([10.25, 0, 0])
+    bench.ask(4.0)
+    operator = Operator(bench.robot.node)
+    assert operator.change_state(DEACTIVATE)
+    assert restore_pose(file, "feed").t.tolist() == pytest.approx([10.5, 0, 0])
+    # A pose given up is not saved over the last good one.
+    saved = file.read_text()
+    operator.reinitialize()
+    time.sleep(0.2)
+    assert operator.change_state(CLEANUP)
+    assert file.read_text() == saved
