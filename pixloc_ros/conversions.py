@@ -19,7 +19,6 @@ from sensor_msgs.msg import CameraInfo
 
 from pixloc_core.errors import FormatError, FrameError
 from pixloc_core.geometry import Camera, Pose
-from pixloc_core.localizer.covariance import base_covariance  # noqa: F401 (for the node)
 from pixloc_core.shapes import Float, Tensor
 from pixloc_ros.transform_tree import RigidTransform
 
