@@ -107,6 +107,8 @@ def common(context: LaunchContext) -> dict[str, object]:
     return {
         "namespace": value(context, "namespace"),
         "output": "screen",
+        # Each finishes the image in work first.
+        "sigterm_timeout": "20",
         "remappings": [
             ("image", image),
             ("image/compressed", f"{image}/compressed"),
