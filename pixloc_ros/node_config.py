@@ -83,7 +83,7 @@ class NodeConfig:
     )
     prior_max_age: float = setting(
         1.0,
-        doc="Oldest prior_pose and map -> base that are moved on to an image.",
+        doc="Oldest prior_pose that is moved on to an image.",
         unit="s",
         ge=0.0,
     )
