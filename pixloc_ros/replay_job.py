@@ -132,7 +132,9 @@ def conclude(job: ReplayJob, replayed: Replayed) -> int:
     began = time.monotonic()
     cuts = read_cuts(job.bag.path)
     run = replace(replayed.run, name=job.name)
-    judged = judge_run(run, kidnap_stamps(cuts, job.truth), job.settings.bounds)
+    bounds = job.settings.bounds
+    kidnaps = kidnap_stamps(cuts, job.truth, (bounds.position, bounds.rotation_deg))
+    judged = judge_run(run, kidnaps, bounds)
     missed = shortfalls(judged.summary.to_json(), job.thresholds)
     write_files(job.out, judged, missed if job.thresholds else None)
     verdict = _verdict(job, missed)

@@ -8,9 +8,11 @@ that, with newer images replacing the one that waits. No clock of this machine d
 import dataclasses
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import cv2
 import numpy as np
 from rclpy.serialization import deserialize_message
 from tqdm import tqdm
@@ -172,7 +174,7 @@ def replay_in_process(job: ReplayJob, pace: ProcessPace) -> Replayed:
         pipeline.give(InitialPose(job.initial, job.first_ns))
     worker = _Worker(pipeline, sources, settings.node.transform_timeout, pace.budget_ms)
     total = -(-job.bag.counts[layout.image] // pace.every)
-    with tqdm(total=total, unit="image", disable=None) as progress:
+    with _exact_opencv(), tqdm(total=total, unit="image", disable=None) as progress:
         for arrival in arrivals(job.bag, layout, pace.every):
             worker.take(arrival)
             progress.update()
@@ -192,6 +194,17 @@ def _retrieval(job: ReplayJob, settings: Settings, map_id: str) -> LocalRetrieva
     server = RetrievalServer(config)
     server.open()
     return LocalRetrieval(server.answer, settings.node.retrieval_results, map_id)
+
+
+@contextmanager
+def _exact_opencv() -> Iterator[None]:
+    """Without IPP, whose filters round by where in memory an image happens to lie."""
+    used = cv2.ipp.useIPP()
+    cv2.ipp.setUseIPP(False)
+    try:
+        yield
+    finally:
+        cv2.ipp.setUseIPP(used)
 
 
 class _Worker:

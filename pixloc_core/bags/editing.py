@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from rosbags.rosbag2 import Writer
 
 from pixloc_core.bags import messages
@@ -36,12 +35,13 @@ class _Placed:
     Attributes:
         stretch: What is kept.
         offset_s: Where its begin lies, in seconds since the begin of the result.
-        correction: `new_odom_from_odom`: lets odometry go on from the stretch before.
+        correction: `new_odom_from_odom`: lets odometry go on from the stretch before; None: it
+            stays as it is.
     """
 
     stretch: Stretch
     offset_s: float
-    correction: Pose
+    correction: Pose | None
 
 
 def edit_bag(
@@ -104,7 +104,7 @@ class _Editor:
         whole = duration + 1e-9
         stretches = self._edit.stretches or (Stretch(0.0, whole),)
         placed: list[_Placed] = []
-        offset, correction = 0.0, Pose.identity(dtype=torch.float64)
+        offset, correction = 0.0, None
         for stretch in stretches * self._edit.repeats:
             if stretch.begin_s > duration:
                 raise FormatError(
@@ -118,14 +118,16 @@ class _Editor:
             offset += kept.length_s
         return placed
 
-    def _join(self, before: _Placed, stretch: Stretch) -> Pose:
+    def _join(self, before: _Placed, stretch: Stretch) -> Pose | None:
         """Correction that lets the odometry of a stretch follow that of the one before."""
         earlier = self._within(self._odometry, before.stretch)
         later = self._within(self._odometry, stretch)
         if len(earlier) < 2 or not len(later):
             return before.correction
         expected = _go_on(earlier, before.stretch.length_s + later.times_s[0])
-        return (before.correction @ expected @ later.poses[0].inv()).normalized()
+        correction = expected @ later.poses[0].inv()
+        earlier_one = before.correction
+        return correction if earlier_one is None else (earlier_one @ correction).normalized()
 
     def _within(self, whole: Trajectory, stretch: Stretch) -> "_Part":
         """Poses of a stretch in the order in which they are played."""
@@ -209,28 +211,33 @@ class _Editor:
         fields = self._store.fielddefs[raw.kind][1]
         if not fields or fields[0][0] != "header":
             return raw.cdr
-        cdr = bytearray(self._corrected_odometry(raw, part) if raw.kind == _ODOMETRY else raw.cdr)
+        is_odometry = raw.kind == _ODOMETRY and part.correction is not None
+        cdr = bytearray(self._corrected_odometry(raw, part) if is_odometry else raw.cdr)
         stamp = divmod(self._new_stamp(self._stamp(raw), part), NANOSECONDS)
         struct.pack_into(stamp_format(cdr), cdr, STAMP_PLACE, *stamp)
         return bytes(cdr)
 
     def _moved_transforms(self, raw: RawMessage, part: _Placed) -> bytes:
+        message = self._store.deserialize_cdr(raw.cdr, raw.kind)
         edge = (self._layout.odom_frame, self._layout.base_frame)
-        moved = []
-        for item in self._store.deserialize_cdr(raw.cdr, raw.kind).transforms:
-            pose = messages.read_pose(item)
-            frames = (item.header.frame_id, item.child_frame_id)
-            if frames == edge:
-                pose = (part.correction @ pose).normalized()
-            stamp = self._new_stamp(messages.stamp_of(item), part)
-            moved += messages.transform_message(stamp, *frames, pose).transforms
-        message = self._store.types[messages.TF_MESSAGE](transforms=moved)
+        for item in message.transforms:
+            stamp, frames = messages.stamp_of(item), (item.header.frame_id, item.child_frame_id)
+            moved = messages.transform_message(
+                self._new_stamp(stamp, part), *frames, self._corrected(item, part)
+            ).transforms[0]
+            item.header = moved.header
+            if frames == edge and part.correction is not None:
+                item.transform = moved.transform
         return bytes(self._store.serialize_cdr(message, raw.kind))
+
+    def _corrected(self, message: Any, part: _Placed) -> Pose:
+        """Odometry of a message as it goes on from the stretch before."""
+        pose = messages.read_pose(message)
+        return pose if part.correction is None else (part.correction @ pose).normalized()
 
     def _corrected_odometry(self, raw: RawMessage, part: _Placed) -> bytes:
         message = self._store.deserialize_cdr(raw.cdr, raw.kind)
-        pose = (part.correction @ messages.read_pose(message)).normalized()
-        placed: Any = messages.pose_stamped(0, "", pose).pose
+        placed: Any = messages.pose_stamped(0, "", self._corrected(message, part)).pose
         message.pose.pose = placed
         return bytes(self._store.serialize_cdr(message, raw.kind))
 

@@ -12,8 +12,8 @@ from pixloc_core.evaluation.stream import FrameOutcome, StreamRun
 
 # A jump of the ground truth is a kidnap if it is so far beyond the steps around it...
 _JUMP_FACTOR = 10.0
-# ... and beyond what a moving robot does between two samples (map units, degrees).
-_MIN_JUMP, _MIN_JUMP_DEG = 0.5, 20.0
+# ... and, as a turn, beyond what a robot does between two samples (degrees).
+_MIN_TURN_DEG = 20.0
 
 
 @dataclass(frozen=True)
@@ -51,17 +51,23 @@ class Silence:
     reason: str
 
 
-def kidnap_stamps(cuts: Collection[Cut], truth: Trajectory) -> Stamps:
-    """When the robot was put elsewhere: from the cuts of a bag, else from jumps of the truth."""
+def kidnap_stamps(cuts: Collection[Cut], truth: Trajectory, bounds: tuple[float, float]) -> Stamps:
+    """When the robot was put elsewhere.
+
+    Args:
+        cuts: Those of the bag; where there are none, jumps of the truth count.
+        truth: True poses.
+        bounds: Shorter jumps (map units) by smaller angles (degrees) are no kidnap.
+    """
     if cuts:
-        far = [c for c in cuts if c.position > _MIN_JUMP or c.rotation_deg > _MIN_JUMP_DEG]
+        far = [c for c in cuts if c.position > bounds[0] or c.rotation_deg > bounds[1]]
         return np.array(sorted(cut.stamp_ns for cut in far), dtype=np.int64)
     if len(truth) < 2:
         return np.zeros(0, np.int64)
     step = truth.poses[:-1].inv() @ truth.poses[1:]
     far, angle = step.t.norm(dim=-1).numpy(), step.magnitude()[0].numpy()
-    jumps = far > np.maximum(_JUMP_FACTOR * np.median(far), _MIN_JUMP)
-    jumps |= angle > np.maximum(_JUMP_FACTOR * np.median(angle), _MIN_JUMP_DEG)
+    jumps = far > np.maximum(_JUMP_FACTOR * np.median(far), bounds[0])
+    jumps |= angle > np.maximum(_JUMP_FACTOR * np.median(angle), max(bounds[1], _MIN_TURN_DEG))
     return np.asarray(truth.stamps_ns[1:][jumps], np.int64)
 
 

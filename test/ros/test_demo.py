@@ -4,14 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
-import torch
 from toy_drive import ToyDrive, make_drive
 
 from pixloc_core.alignment.aligner_config import AlignerConfig
-from pixloc_core.errors import FormatError
 from pixloc_core.localizer.localizer import LocalizerConfig
 from pixloc_ros.demo import main, node_parameters
-from pixloc_ros.demo_plan import read_initial_pose
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
@@ -65,25 +62,6 @@ def test_unusable_input_ends_with_exit_code_2(
     filled = [option.format(tmp=tmp_path) for option in options]
     assert main([*filled, "--out", str(tmp_path / "out")]) == 2
     assert expected in capsys.readouterr().err
-
-
-def test_an_initial_pose_is_read_with_its_quaternion_last_component_real(tmp_path: Path) -> None:
-    path = tmp_path / "pose.yaml"
-    path.write_text("position: [1, 2, 0.5]\norientation_xyzw: [0, 0, 0.6, 0.8]\nframe_id: map\n")
-    pose = read_initial_pose(path)
-    assert pose.t.tolist() == [1.0, 2.0, 0.5]
-    torch.testing.assert_close(pose.quat_wxyz(), torch.tensor([0.8, 0, 0, 0.6]).double())
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "position: [1, 2, 3]", "position: [1, 2]\norientation_xyzw: [0, 0, 0, 1]", "a: [", "- 1"],
-)
-def test_anything_else_than_an_initial_pose_is_refused(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "pose.yaml"
-    path.write_text(text)
-    with pytest.raises(FormatError, match=r"pose\.yaml: not an initial pose"):
-        read_initial_pose(path)
 
 
 def test_only_settings_that_differ_go_to_the_node() -> None:

@@ -75,10 +75,7 @@ def test_an_edit_that_changes_nothing_gives_the_same_messages(
     assert bag.counts == source.counts
     for old, new in zip(source.raw(), bag.raw(), strict=True):
         assert (old.topic, old.stamp_ns) == (new.topic, new.stamp_ns)
-        if old.topic == LAYOUT.image:
-            assert old.cdr == new.cdr
-    odometry = [b.transforms(LAYOUT.tf, "odom", "base_link").poses.data for b in (source, bag)]
-    torch.testing.assert_close(odometry[0], odometry[1])
+        assert old.cdr == new.cdr
     assert read_cuts(tmp_path / "out") == ()
 
 

@@ -18,6 +18,7 @@ from pixloc_core.geometry import Pose
 
 # Answers come 0.1 s after their image.
 LATE = 0.1
+BOUNDS = (0.5, 5.0)
 
 
 def kidnaps_of(answers: str, at: list[int]) -> tuple[Kidnap, ...]:
@@ -62,24 +63,24 @@ def test_without_kidnaps_there_is_nothing_to_detect() -> None:
 
 
 def test_only_cuts_that_move_the_robot_are_kidnaps() -> None:
-    cuts = (Cut(3, 2.0, 0.0), Cut(1, 0.01, 90.0), Cut(2, 0.2, 5.0))
-    assert kidnap_stamps(cuts, straight(stamps_of(3))).tolist() == [1, 3]
+    cuts = (Cut(3, 2.0, 0.0), Cut(1, 0.01, 90.0), Cut(2, 0.2, 4.0))
+    truth = straight(stamps_of(3))
+    assert kidnap_stamps(cuts, truth, BOUNDS).tolist() == [1, 3]
+    assert kidnap_stamps(cuts, truth, (0.1, 5.0)).tolist() == [1, 2, 3]
 
 
 def test_without_a_list_of_cuts_jumps_of_the_truth_are_kidnaps() -> None:
     stamps = stamps_of(20)
     calm = straight(stamps)
-    assert kidnap_stamps((), calm).size == 0
+    assert kidnap_stamps((), calm, BOUNDS).size == 0
     t = calm.poses.t.clone()
     t[12:, 1] += 8.0
-    assert kidnap_stamps((), Trajectory(stamps, Pose.from_Rt(calm.poses.R, t))).tolist() == [
-        int(stamps[12])
-    ]
+    moved = Trajectory(stamps, Pose.from_Rt(calm.poses.R, t))
+    assert kidnap_stamps((), moved, BOUNDS).tolist() == [int(stamps[12])]
     turned = torch.zeros(20, 3, dtype=torch.float64)
     turned[5:, 2] = 2.0
-    assert kidnap_stamps((), Trajectory(stamps, Pose.from_aa(turned, calm.poses.t))).tolist() == [
-        int(stamps[5])
-    ]
+    moved = Trajectory(stamps, Pose.from_aa(turned, calm.poses.t))
+    assert kidnap_stamps((), moved, BOUNDS).tolist() == [int(stamps[5])]
 
 
 def test_long_silences_are_told_with_their_reason_and_whether_they_ended() -> None:

@@ -1,0 +1,193 @@
+"""`pixloc replay` on a small room: numbers that repeat, verdicts, kidnaps, late images."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from toy_drive import ToyDrive, make_drive
+
+from pixloc_core.bags.edit_plan import BagEdit, Stretch
+from pixloc_core.bags.editing import edit_bag
+from pixloc_core.bags.reader import BagReader
+from pixloc_core.bags.trajectory import read_tum
+from pixloc_core.cli import main
+
+pytestmark = [pytest.mark.ros, pytest.mark.slow]
+SECONDS = 3.0
+COUNT = 15
+# What depends on the speed of the machine stands elsewhere.
+REPEATED = ("estimate.tum", "truth.tum", "images.csv")
+
+
+@pytest.fixture(scope="module")
+def drive(tmp_path_factory: pytest.TempPathFactory) -> ToyDrive:
+    return make_drive(tmp_path_factory.mktemp("drive"), seconds=SECONDS)
+
+
+def replay(drive: ToyDrive, out: Path, *options: str, bag: Path | None = None) -> int:
+    words = ["replay", str(bag or drive.bag), "--map", str(drive.map_path), "--out", str(out)]
+    return main([*words, "--mode", "process", "--offset", "0.05", "1", *options])
+
+
+def summary(out: Path) -> dict[str, Any]:
+    return dict(json.loads((out / "summary.json").read_text()))
+
+
+@pytest.fixture(scope="module")
+def done(drive: ToyDrive, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A replay of the whole drive."""
+    out = tmp_path_factory.mktemp("out")
+    assert replay(drive, out) == 0
+    return out
+
+
+def test_every_image_is_localized_and_everything_is_written(drive: ToyDrive, done: Path) -> None:
+    found = summary(done)
+    assert found["images"] == {
+        "total": COUNT,
+        "taken": COUNT,
+        "dropped": 0,
+        "published": COUNT,
+        "taken_share": 1.0,
+    }
+    assert found["ate"]["position"]["rmse"] < 0.02
+    assert found["states_s"]["TRACKING"] > 0
+    assert found["covariance"]["count"] == COUNT
+    assert found["verdict"] == {"passed": None, "shortfalls": []}
+    assert len(read_tum(done / "estimate.tum")) == len(read_tum(done / "truth.tum")) == COUNT
+    assert len((done / "images.csv").read_text().splitlines()) == COUNT + 1
+    header = (done / "latency.csv").read_text().splitlines()[0]
+    assert header.startswith("stamp_ns,total_ms,decode,frames")
+    page = (done / "report.html").read_text()
+    plots = sorted(path.stem for path in (done / "plots").iterdir())
+    assert {"trajectory", "states", "errors", "axes", "nees", "coverage", "stages"} <= set(plots)
+    assert page.count("<img") >= len(plots)
+
+
+def test_a_second_replay_gives_the_very_same_numbers(
+    drive: ToyDrive, done: Path, tmp_path: Path
+) -> None:
+    assert replay(drive, tmp_path) == 0
+    for name in REPEATED:
+        assert (tmp_path / name).read_bytes() == (done / name).read_bytes(), name
+
+
+def test_images_that_arrive_half_a_second_late_give_the_same_trajectory(
+    drive: ToyDrive, done: Path, tmp_path: Path
+) -> None:
+    edit_bag(BagReader(drive.bag), tmp_path / "late", BagEdit(image_latency_s=0.5))
+    assert replay(drive, tmp_path / "out", bag=tmp_path / "late") == 0
+    for name in REPEATED:
+        assert (tmp_path / "out" / name).read_bytes() == (done / name).read_bytes(), name
+    # The answers come later all the same.
+    times = [summary(out)["time_to_first_pose_s"] for out in (done, tmp_path / "out")]
+    assert times[1] - times[0] == pytest.approx(0.5)
+
+
+def test_an_image_that_takes_its_time_lets_newer_ones_replace_those_that_wait(
+    drive: ToyDrive, tmp_path: Path
+) -> None:
+    # 5 Hz: of three images one is worked on while the next waits and is replaced.
+    assert replay(drive, tmp_path, "--budget-ms", "500") == 0
+    found = summary(tmp_path)
+    stamps = read_tum(tmp_path / "estimate.tum").stamps_ns
+    places = (stamps - stamps[0]) // 200_000_000
+    # Done at 0.5, 1.0, ...: the newest image then is the one of 0.4, 1.0 (just there), ...
+    assert places.tolist() == [0, 2, 4, 7, 9, 12, 14]
+    assert found["images"]["taken"] == 7
+    assert found["images"]["dropped"] == COUNT - 7
+    assert found["latency_ms"]["total"]["p50"] == pytest.approx(600.0, abs=101)
+
+
+def test_only_every_third_image_is_replayed_when_so_told(drive: ToyDrive, tmp_path: Path) -> None:
+    assert replay(drive, tmp_path, "--every", "3") == 0
+    assert summary(tmp_path)["images"]["total"] == 5
+
+
+def test_a_kidnapped_robot_falls_silent_and_publishes_nothing_wrong(
+    drive: ToyDrive, tmp_path: Path
+) -> None:
+    # To the other end of the drive, where the next images look elsewhere.
+    stretches = (Stretch(0.0, 1.0), Stretch(2.0, 3.0))
+    edit_bag(BagReader(drive.bag), tmp_path / "bag", BagEdit(stretches=stretches))
+    # What counts as wrong also tells how far a kidnap goes: the room is small.
+    assert replay(drive, tmp_path / "out", "bounds.position=0.2", bag=tmp_path / "bag") == 0
+    found = summary(tmp_path / "out")
+    (event,) = found["kidnaps"]["events"]
+    assert event["stamp_ns"] == drive.map_from_base.stamps_ns[5]
+    assert event["false_poses"] == 0
+    assert event["detection_s"] <= 0.5
+    assert found["false_accepts"]["count"] == 0
+
+
+@pytest.mark.parametrize(
+    ("threshold", "code"),
+    [("{min: 0.99}", 0), ("{max: 0.5}", 1), ("{max: 0.5, if_known: true}", 1)],
+)
+def test_the_exit_code_is_the_verdict(
+    drive: ToyDrive,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    threshold: str,
+    code: int,
+) -> None:
+    path = tmp_path / "t.yaml"
+    path.write_text(f"availability.of_taken: {threshold}\n")
+    assert replay(drive, tmp_path / "out", "--every", "5", "--thresholds", str(path)) == code
+    assert ("FAILED" if code else "PASSED") in capsys.readouterr().out
+    assert summary(tmp_path / "out")["verdict"]["passed"] is not bool(code)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--gt", "/nowhere"], "no topic '/nowhere'"),
+        (["--initial", "somewhere"], "somewhere: cannot read the initial pose"),
+        (["--thresholds", "{tmp}/missing.yaml"], "cannot read the thresholds"),
+        (["--params", "{tmp}/missing.yaml"], "cannot read the parameters"),
+        (["--budget-ms", "-1"], "--budget-ms is -1"),
+        (["bag.image=/nowhere"], "no topic '/nowhere'"),
+        (["bag.camera_frame=elsewhere"], "no transform base_link <- elsewhere"),
+        (["localizer.nonsense=1"], "nonsense"),
+        (["--map", "{tmp}/missing.h5"], "missing.h5: no such map"),
+    ],
+)
+def test_what_cannot_be_run_ends_with_exit_code_2_before_anything_starts(
+    drive: ToyDrive,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    expected: str,
+) -> None:
+    filled = [option.format(tmp=tmp_path) for option in options]
+    assert replay(drive, tmp_path / "out", *filled) == 2
+    said = capsys.readouterr().err
+    assert expected in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "out" / "report.html").exists()
+
+
+def test_a_threshold_for_a_number_that_does_not_exist_cannot_be_run(
+    drive: ToyDrive, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "t.yaml"
+    path.write_text("availability.nonsense: {min: 1}\n")
+    assert replay(drive, tmp_path / "out", "--every", "5", "--thresholds", str(path)) == 2
+    assert "no 'nonsense' in the summary" in capsys.readouterr().err
+
+
+def test_a_node_over_dds_gives_the_same_files(
+    drive: ToyDrive, tmp_path: Path, ros_domain: int
+) -> None:
+    words = ["replay", str(drive.bag), "--map", str(drive.map_path), "--out", str(tmp_path)]
+    assert main([*words, "--rate", "0.5", "--offset", "0.05", "1"]) == 0
+    found = summary(tmp_path)
+    log = (tmp_path / "node.log").read_text()
+    assert found["images"]["total"] == COUNT
+    assert found["availability"]["of_taken"] == 1.0, log
+    assert found["latency_ms"]["total"]["p50"] > 0
+    assert found["covariance"]["count"] == found["images"]["published"]
+    assert set(found["states_s"]) == {"TRACKING"}
+    assert np.isfinite(found["time_from_prior_s"])
