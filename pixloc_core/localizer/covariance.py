@@ -29,7 +29,7 @@ class CovarianceConfig:
     """
 
     scale: float = setting(
-        14.0,
+        15.5,
         doc="Standard deviations of the optimizer are multiplied by about this for each pixel, at "
         "an image width of 1024, by which the last pyramid level moved the points.",
         unit="1/px",
@@ -37,7 +37,7 @@ class CovarianceConfig:
         le=1e4,
     )
     floor_px: float = setting(
-        0.25,
+        0.22,
         doc="The pose is at least so uncertain that its errors move the points by this, at an "
         "image width of 1024.",
         unit="px",
