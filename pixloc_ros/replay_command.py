@@ -6,14 +6,12 @@ Exit codes: 0 every threshold is met (or none was given); 1 one is missed; 2 it 
 import argparse
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pixloc_core.bags.reader import BagReader
 from pixloc_core.errors import FormatError
-from pixloc_core.evaluation.thresholds import read_thresholds
-from pixloc_ros.replay_inputs import find_initial_pose, read_truth
-from pixloc_ros.replay_job import ReplayJob, conclude, replay_over_dds, say
-from pixloc_ros.replay_process import ProcessPace, replay_in_process
-from pixloc_ros.replay_settings import read_settings
+
+if TYPE_CHECKING:
+    from pixloc_ros.replay_job import ReplayJob
 
 _MODES = ("dds", "process")
 
@@ -97,6 +95,10 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         PixlocError: If something cannot be used.
     """
+    # Late: `pixloc --help` shall not wait for ROS and torch.
+    from pixloc_ros.replay_job import conclude, replay_over_dds, say
+    from pixloc_ros.replay_process import ProcessPace, replay_in_process
+
     began = time.monotonic()
     job = _job(args)
     pace = ProcessPace(args.every, args.budget_ms)
@@ -107,12 +109,18 @@ def run(args: argparse.Namespace) -> int:
     return code
 
 
-def _job(args: argparse.Namespace) -> ReplayJob:
+def _job(args: argparse.Namespace) -> "ReplayJob":
     """Everything is read before anything starts.
 
     Raises:
         PixlocError: If something cannot be used.
     """
+    from pixloc_core.bags.reader import BagReader
+    from pixloc_core.evaluation.thresholds import read_thresholds
+    from pixloc_ros.replay_inputs import find_initial_pose, read_truth
+    from pixloc_ros.replay_job import ReplayJob
+    from pixloc_ros.replay_settings import read_settings
+
     settings = read_settings(args.params, args.settings)
     bag = BagReader(args.bag)
     truth = read_truth(bag, args.gt, settings.layout)
