@@ -1,13 +1,18 @@
 """Covariance of the pose, and of the robot in the map: against formulas and random draws."""
 
+from pathlib import Path
+
 import pytest
 import torch
+import yaml
 from toy_world import ToyWorld
 
 from pixloc_core.alignment.coarse_to_fine import AlignmentResult
 from pixloc_core.alignment.cost import PointResiduals
 from pixloc_core.alignment.uncertainty import PoseCovariance
+from pixloc_core.config import load
 from pixloc_core.geometry import Pose, so3
+from pixloc_core.localizer.config import LocalizerConfig
 from pixloc_core.localizer.covariance import (
     UNKNOWN_SHIFT_PX,
     CovarianceConfig,
@@ -18,6 +23,8 @@ from pixloc_core.localizer.covariance import (
 from pixloc_core.localizer.localizer import Localizer
 from pixloc_core.localizer.prior import Prior
 from pixloc_core.optim.normal_equations import NormalEquations
+
+CONFIGS = Path(__file__).resolve().parents[3] / "config"
 
 
 def random_pose(seed: int) -> Pose:
@@ -69,6 +76,15 @@ def test_scale_and_floor_add_up_as_documented() -> None:
     known = spread()
     expected = 26 * known.sandwich + 0.04 * known.geometry + 1e-9 * torch.eye(6).double()
     torch.testing.assert_close(known.covariance(config), expected)
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("covariance_*.yaml")), ids=lambda p: p.stem)
+def test_shipped_files_hold_the_settings_of_the_node(path: Path) -> None:
+    parameters = yaml.safe_load(path.read_text())["/**"]["ros__parameters"]
+    assert list(parameters) == ["localizer"]
+    found = load(LocalizerConfig, **parameters["localizer"]).covariance
+    assert found != CovarianceConfig()
+    assert float(torch.linalg.eigvalsh(spread().covariance(found)).min()) > 0
 
 
 def test_several_spreads_are_those_of_each() -> None:
