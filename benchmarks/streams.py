@@ -7,7 +7,7 @@ The streams are those of the sample world and the time sequences of the image se
 odometry that drifts by 2 %. Each is replayed in process (`pixloc replay --mode process`): the same
 numbers every time. `prior` works on every image, from a first pose 0.1 m and 2 deg off; `cold` has
 no first pose but retrieval; `kidnap` cuts a stretch out, so that the images jump while odometry
-goes on. The last two pretend that an image takes 400 ms.
+goes on; short streams are then played to and fro. The last two pretend that an image takes 400 ms.
 """
 
 import argparse
@@ -29,6 +29,8 @@ from pixloc_core.features.extractor import create_extractor
 
 SCENARIOS = ("prior", "cold", "kidnap")
 BUDGET_MS = 400
+# A robot must be found again within this time after a kidnap.
+RECOVERY_S = 10.0
 # Shares of a stream that are joined where the robot is kidnapped.
 BEFORE, AFTER = (0.0, 0.35), (0.65, 1.0)
 
@@ -65,10 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.streams and stream.name not in args.streams:
             continue
         for scenario in args.scenarios:
-            record = replay(stream, scenario, args.work, args.settings)
-            if record is not None:
-                records.append(record)
-                print(row(record), flush=True)
+            records.append(replay(stream, scenario, args.work, args.settings))
+            print(row(records[-1]), flush=True)
     if args.write:
         write_section(RESULTS, "streams", section(records, args.settings))
     return 0
@@ -107,22 +107,27 @@ def streams(args: argparse.Namespace, config: RunConfig) -> list[Stream]:
     return found
 
 
-def replay(stream: Stream, scenario: str, work: Path, settings: Sequence[str]) -> Record | None:
-    """Numbers of one replay; None where the stream is too short to be cut."""
+def kidnapping(seconds: float) -> list[tuple[str, str]]:
+    """Stretches of a stream: its begin, then its end, to and fro as long as recovery may take."""
+    begin, end = (seconds * share for share in AFTER)
+    stretches = [(BEFORE[0] * seconds, BEFORE[1] * seconds), (begin, end + 0.01)]
+    while sum(abs(b - a) for a, b in stretches[1:]) < RECOVERY_S:
+        last = stretches[-1]
+        stretches.append((begin, end + 0.01) if last[1] < last[0] else (end, begin))
+    return [("--keep", f"{first:.2f}:{last:.2f}") for first, last in stretches]
+
+
+def replay(stream: Stream, scenario: str, work: Path, settings: Sequence[str]) -> Record:
+    """Numbers of one replay."""
     bag, out = stream.bag, work / f"{stream.name}_{scenario}"
     words = ["--initial", "none", "--retrieval", str(stream.images), "--budget-ms", str(BUDGET_MS)]
     if scenario == "prior":
         words = []
     if scenario == "kidnap":
-        seconds = BagReader(bag).duration_s
-        if seconds < 10:
-            return None
         bag = work / f"{stream.name}_kidnapped_bag"
         shutil.rmtree(bag, ignore_errors=True)
-        keep = [
-            f"{seconds * begin:.2f}:{seconds * end + 0.01:.2f}" for begin, end in (BEFORE, AFTER)
-        ]
-        _pixloc("bag", "edit", str(stream.bag), str(bag), "--keep", keep[0], "--keep", keep[1])
+        kept = [word for keep in kidnapping(BagReader(stream.bag).duration_s) for word in keep]
+        _pixloc("bag", "edit", str(stream.bag), str(bag), *kept)
     bounds = [f"bounds.position={stream.bounds[0]}", f"bounds.rotation_deg={stream.bounds[1]}"]
     own = [setting for setting in settings if setting.startswith("localizer.")]
     _pixloc(

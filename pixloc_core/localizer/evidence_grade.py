@@ -1,6 +1,5 @@
 """How good the evidence for one pose is, besides the cost that the optimizer minimized."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
@@ -47,17 +46,22 @@ def _failures(found: Localization, config: StateConfig) -> Iterator[str]:
     if checks is None:
         return
     heldout, restarts = checks.heldout_score, checks.restart_agreement
-    levels, confident = checks.level_spread_px, checks.confident_share
-    if not math.isnan(heldout) and heldout < config.min_heldout_score:
+    spread, levels = checks.restart_spread_px, checks.level_spread_px
+    confident = checks.confident_share
+    # A comparison with NaN is false: what was not looked at passes.
+    if heldout < config.min_heldout_score:
         expected = f"expected {config.min_heldout_score:.0%}"
         yield f"{heldout:.0%} of the held-out points agree, {expected}"
-    if not math.isnan(restarts) and restarts < config.min_restart_agreement:
+    if restarts < config.min_restart_agreement:
         yield (
             f"{restarts:.0%} of the disturbed restarts come back, expected "
             f"{config.min_restart_agreement:.0%}"
         )
-    if not math.isnan(levels) and levels > config.max_level_spread:
+    if spread > config.max_restart_spread:
+        limit = f"limit {config.max_restart_spread:g} px"
+        yield f"disturbed restarts end {spread:.1f} px away, {limit}"
+    if levels > config.max_level_spread:
         yield f"levels disagree by {levels:.1f} px, limit {config.max_level_spread:g} px"
-    if not math.isnan(confident) and confident < config.min_confident_share:
+    if confident < config.min_confident_share:
         expected = f"expected {config.min_confident_share:.1%}"
         yield f"{confident:.1%} of the image is relied on, {expected}"

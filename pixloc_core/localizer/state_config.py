@@ -54,13 +54,16 @@ class StateConfig:
         120.0, doc="Turn rate that bounds it.", unit="deg/s", ge=0.0
     )
     min_heldout_score: float = setting(
-        0.1, doc="Share of held-out points that must agree with the image.", ge=0.0, le=1.0
+        0.12, doc="Share of held-out points that must agree with the image.", ge=0.0, le=1.0
     )
     min_restart_agreement: float = setting(
         0.5, doc="Share of disturbed restarts that must come back.", ge=0.0, le=1.0
     )
+    max_restart_spread: float = setting(
+        5.0, doc="Largest distance at which they end from the pose.", unit="px", ge=0.0
+    )
     max_level_spread: float = setting(
-        16.0, doc="Largest disagreement of the last two levels of the pyramid.", unit="px", ge=0.0
+        6.0, doc="Largest disagreement of the last two levels of the pyramid.", unit="px", ge=0.0
     )
     min_confident_share: float = setting(
         0.02, doc="Share of pixels that the features must rely on.", ge=0.0, le=1.0
