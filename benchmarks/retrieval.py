@@ -1,15 +1,16 @@
-"""How often the retrieval finds a useful start: real image sets, alone and all in one map.
+"""How often the retrieval finds a useful start: real image sets and the sample world.
 
     python -m benchmarks.retrieval [--data DIR] [--sets NAME ...] [--write]
 
 A map image is a useful start if the query sees at least half of its points under the true pose (no
 more than 45 degrees from where it was taken, at no more than twice or half its scale), and if
-these points move by no more than 0.3 image widths (median) from the one pose to the other, from
-where the localizer finds the way. Recall@k: queries with such an image among the first k.
-"Distinct": among the first 5 after near-duplicates are left out (`SearchConfig.min_motion`). "All
-sets": the images of all sets are one map, so that those of other places are in the way. "Given" is
-the list of pairs that comes with a set, ranked by somebody else's retrieval. Time is that of one
-query, descriptor and search, on one thread. Four minutes on one core.
+these points move by no more than 0.3 of the longest side of the image (median) from the one pose
+to the other, from where the localizer finds the way. Recall@k: queries with such an image among
+the first k, of the queries that have one in the map at all. "Distinct": among the first 5 after
+near-duplicates are left out (`SearchConfig.min_motion`). "Together": the images of all sets are
+one map, so that those of other places are in the way. "Given" is the list of pairs that comes with
+a set, ranked by somebody else's retrieval. Time is the CPU time of one query, descriptor and
+search, on one thread. Three minutes on one core.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,100 +27,37 @@ import cv2
 import numpy as np
 import torch
 
-from benchmarks.image_set import ImageSet, find_sets
+from benchmarks.image_set import find_sets
 from benchmarks.results_file import write_section
+from benchmarks.retrieval_place import Place, QueryView, place_of_sample, place_of_set
 from benchmarks.set_benchmark import REPOSITORY, RESULTS
 from pixloc_core.errors import PixlocError
 from pixloc_core.evaluation.report import markdown_table
-from pixloc_core.features.preprocessing import load_image
-from pixloc_core.map.colmap_format import from_colmap
-from pixloc_core.map.sparse_map import SparseMap
 from pixloc_core.retrieval.descriptor import DescriptorConfig, GlobalDescriptor, learn_descriptor
 from pixloc_core.retrieval.diversity import choose_distinct
 from pixloc_core.retrieval.index import SearchConfig
-from pixloc_core.retrieval.map_images import MapImages
-from pixloc_core.retrieval.vlad import VladConfig
 
 RANKS = (1, 5, 10)
-_MIN_SHARE, _MAX_ANGLE_DEG, _MAX_SCALE, _MAX_MOTION = 0.5, 45.0, 2.0, 0.3
-DESCRIPTORS = {
-    "network + RootSIFT (default)": VladConfig(),
-    "network": VladConfig(features=("network",)),
-    "RootSIFT": VladConfig(features=("sift",)),
-}
-
-
-@dataclass(frozen=True)
-class Place:
-    """One image set with the truth about its pairs.
-
-    Attributes:
-        images: The set.
-        sparse: Its map.
-        names: Its queries.
-        useful: Which map images are useful starts (queries, map images).
-    """
-
-    images: ImageSet
-    sparse: SparseMap
-    names: tuple[str, ...]
-    useful: np.ndarray
-
-    @classmethod
-    def load(cls, images: ImageSet) -> "Place":
-        """Read a set and judge all pairs."""
-        sparse = from_colmap(images.sfm)
-        names = tuple(sorted(images.truth))
-        useful = np.stack([useful_starts(images, sparse, name) for name in names])
-        return cls(images, sparse, names, useful)
-
-
-def useful_starts(images: ImageSet, sparse: SparseMap, name: str) -> np.ndarray:
-    """Which map images are useful starts of a query (m)."""
-    camera = images.cameras[name].double()
-    truth = sparse.to_local(images.truth[name])
-    points_px, visible = camera.world2image(truth * sparse.points_map)
-    offset = truth.center - sparse.points_map
-    distance = offset.norm(dim=-1)
-    rays, footprints = sparse.obs_views
-    point = sparse.obs_point
-    cosine = (rays.double() * (offset / distance[:, None])[point]).sum(-1)
-    widths = torch.tensor([float(camera.size[0]) for camera in sparse.cameras])
-    # As shares of the image's width: images of a phone and of a web page differ in pixels only.
-    scale = footprints * widths[sparse.image_camera][sparse.obs_image]
-    scale = scale / (distance / camera.f.mean() * camera.size[0])[point]
-    alike = visible[point] & (cosine > np.cos(np.deg2rad(_MAX_ANGLE_DEG)))
-    alike &= (scale < _MAX_SCALE) & (scale > 1 / _MAX_SCALE)
-    useful = np.zeros(sparse.num_images, bool)
-    for image in range(sparse.num_images):
-        rows = sparse.observations_of(image)
-        if float(alike[rows].double().mean()) < _MIN_SHARE:
-            continue
-        start_px, seen = camera.world2image(sparse.cam_from_map[image] * sparse.points_map)
-        shared = point[rows][(seen & visible)[point[rows]]]
-        motion = (start_px - points_px)[shared].norm(dim=-1) / camera.size[0]
-        useful[image] = bool(len(motion)) and float(motion.median()) <= _MAX_MOTION
-    return useful
+_DISTINCT = 5
+SAMPLE_STREAMS = {"sample_day": "day", "sample_evening": "evening"}
+# The default descriptor joins two, each of which is a descriptor of its own.
+BOTH = "network + RootSIFT (default)"
+PARTS = ("network", "sift")
 
 
 class AllImages:
-    """The map images of several sets as if they were those of one map."""
+    """The map images of several places as if they were those of one map."""
 
     def __init__(self, places: Sequence[Place]) -> None:
-        self._parts = [MapImages(place.sparse, place.images.images) for place in places]
-        self.owner = [
-            (part, index)
-            for part, images in enumerate(self._parts)
-            for index in range(len(images))
-        ]
+        self.owner = [(place, index) for place in places for index in range(len(place.images))]
 
     def __len__(self) -> int:
         return len(self.owner)
 
     def apply(self, index: int, function: Callable[..., Any]) -> Any:
         """See `MapImages.apply`."""
-        part, image = self.owner[index]
-        return self._parts[part].apply(image, function)
+        place, image = self.owner[index]
+        return place.images.apply(image, function)
 
 
 @dataclass
@@ -128,88 +66,99 @@ class Database:
 
     descriptor: GlobalDescriptor
     vectors: np.ndarray
-    milliseconds: list[float]
+    parts: dict[str, slice]
+    milliseconds: list[float] = field(default_factory=list)
 
     @classmethod
-    def build(cls, config: VladConfig, images: Any) -> "Database":
+    def build(cls, images: Any) -> "Database":
         """Learn and describe."""
-        descriptor = learn_descriptor(DescriptorConfig(vlad=config), images)
+        descriptor = learn_descriptor(DescriptorConfig(), images)
         vectors = [images.apply(index, descriptor.describe) for index in range(len(images))]
-        return cls(descriptor, np.stack(vectors), [])
+        parts, begin = {BOTH: slice(None)}, 0
+        for name in PARTS:
+            length = descriptor.arrays()[f"{name}/centres"].size
+            parts[name] = slice(begin, begin + length)
+            begin += length
+        return cls(descriptor, np.stack(vectors), parts)
 
-    def rank(self, place: Place, name: str) -> np.ndarray:
-        """All images, best first."""
-        image = load_image(place.images.images / name)
-        began = time.perf_counter()
-        vector = self.descriptor.describe(image, place.images.cameras[name])
-        ranked = np.argsort(-(self.vectors @ vector))
-        self.milliseconds.append((time.perf_counter() - began) * 1e3)
-        return ranked
+    def rank(self, query: QueryView) -> dict[str, np.ndarray]:
+        """All images, best first, by the whole descriptor and by each of its parts."""
+        pixels = query.pixels()
+        began = time.process_time()
+        vector = self.descriptor.describe(pixels, query.camera)
+        self.milliseconds.append((time.process_time() - began) * 1e3)
+        # Parts have the same length in all vectors.
+        return {
+            name: np.argsort(-(self.vectors[:, part] @ vector[part]))
+            for name, part in self.parts.items()
+        }
 
 
-def recalls(hits: Sequence[Sequence[bool]]) -> list[str]:
-    """Recall at each of `RANKS`, of one list of hits per query."""
-    return [f"{np.mean([any(row[:rank]) for row in hits]):.2f}" for rank in RANKS]
+def recalls(place: Place, hits: Sequence[Sequence[bool]]) -> list[str]:
+    """Recall at each of `RANKS`, of one list of hits per query that can be answered."""
+    rows = [row for row, can in zip(hits, place.useful.any(1), strict=True) if can]
+    return [f"{np.mean([any(row[:rank]) for row in rows]):.2f}" for rank in RANKS]
 
 
-def measure_alone(place: Place, config: VladConfig) -> list[str]:
-    """Cells of one row: recalls, recall of distinct candidates, time."""
-    database = Database.build(config, MapImages(place.sparse, place.images.images))
-    hits, distinct = [], []
-    for row, name in enumerate(place.names):
-        ranked = database.rank(place, name)
-        hits.append(place.useful[row][ranked])
-        chosen = choose_distinct(place.sparse, ranked.tolist(), 5, SearchConfig().min_motion)
-        distinct.append(bool(place.useful[row][chosen].any()))
-    time_ms = statistics.median(database.milliseconds)
-    return [*recalls(hits), f"{np.mean(distinct):.2f}", f"{time_ms:.0f}"]
+def measure_alone(place: Place, database: Database) -> dict[str, list[str]]:
+    """Cells of the rows: recalls, recall of distinct candidates, time."""
+    sparse, motion = place.images.sparse, SearchConfig().min_motion
+    ranked = [database.rank(query) for query in place.queries.values()]
+    time_ms = f"{statistics.median(database.milliseconds):.0f}"
+    cells = {}
+    for name in database.parts:
+        hits, distinct = [], []
+        for useful, rankings in zip(place.useful, ranked, strict=True):
+            hits.append(useful[rankings[name]])
+            chosen = choose_distinct(sparse, rankings[name].tolist(), _DISTINCT, motion)
+            distinct.append(useful[chosen])
+        shown = time_ms if name == BOTH else ""
+        cells[name] = [*recalls(place, hits), recalls(place, distinct)[1], shown]
+    return cells
+
+
+def measure_together(place: Place, images: AllImages, database: Database) -> dict[str, list[str]]:
+    """Recalls of a place where all map images are one map."""
+    hits: dict[str, list[list[bool]]] = {name: [] for name in database.parts}
+    for useful, query in zip(place.useful, place.queries.values(), strict=True):
+        for name, ranking in database.rank(query).items():
+            found = [images.owner[index] for index in ranking[: RANKS[-1]]]
+            hits[name].append(
+                [owner.images.folder == place.images.folder and useful[i] for owner, i in found]
+            )
+    return {name: recalls(place, rows) for name, rows in hits.items()}
 
 
 def measure_given(place: Place) -> list[str]:
     """Cells of the row of the list that comes with a set."""
+    index_of = place.images.sparse.index_of
     hits = [
-        [place.useful[row][place.sparse.index_of(ref)] for ref in place.images.pairs[name]]
-        for row, name in enumerate(place.names)
+        [place.useful[row][index_of(reference)] for reference in place.given[name]]
+        for row, name in enumerate(place.queries)
     ]
-    return [*recalls(hits), "", ""]
-
-
-def measure_together(places: Sequence[Place], config: VladConfig) -> dict[str, list[str]]:
-    """Recalls of each set where all map images are one map."""
-    owners = list({place.images.folder: place for place in places}.values())
-    images = AllImages(owners)
-    database = Database.build(config, images)
-    found = {}
-    for place in places:
-        own = [owner.images.folder for owner in owners].index(place.images.folder)
-        hits = []
-        for row, name in enumerate(place.names):
-            ranked = [images.owner[index] for index in database.rank(place, name)[: RANKS[-1]]]
-            hits.append([part == own and place.useful[row][index] for part, index in ranked])
-        found[place.images.name] = recalls(hits)
-    return found
+    return [*recalls(place, hits), "", ""]
 
 
 def measure(places: Sequence[Place]) -> str:
-    """The table of all sets and descriptors."""
+    """The table of all places and descriptors."""
     rows = []
-    together = {name: measure_together(places, config) for name, config in DESCRIPTORS.items()}
+    maps = {place.images.folder: place for place in places}
+    images = AllImages(list(maps.values()))
+    together = Database.build(images)
+    alone = {folder: Database.build(place.images) for folder, place in maps.items()}
     for place in places:
-        name, count = place.images.name, str(len(place.names))
-        maps = str(place.sparse.num_images)
-        for label, config in DESCRIPTORS.items():
-            cells = [*measure_alone(place, config), *together[label][name]]
-            rows.append([name, maps, count, label, *cells])
+        counts = [str(len(place.images)), f"{place.useful.any(1).sum()} of {len(place.queries)}"]
+        database = alone[place.images.folder]
+        database.milliseconds.clear()
+        among_all = measure_together(place, images, together)
+        for name, cells in measure_alone(place, database).items():
+            rows.append([place.name, *counts, name, *cells, *among_all[name]])
             print(*rows[-1], flush=True)
-        rows.append([name, maps, count, "given", *measure_given(place), "", "", ""])
+        if place.given:
+            rows.append([place.name, *counts, "given", *measure_given(place), "", "", ""])
     ranks = [f"R@{rank}" for rank in RANKS]
-    head = ["set", "map images", "queries", "descriptor", *ranks, "R@5 distinct", "ms"]
-    return markdown_table([*head, *(f"{rank} all sets" for rank in ranks)], rows)
-
-
-def index_size(dim: int = 5120, images: int = 1000) -> str:
-    """Size of the file of a large map."""
-    return f"{images} images: {images * dim * 2 / 1e6:.1f} MB (float16, {dim} entries an image)"
+    head = ["set", "map images", "queries", "descriptor", *ranks, f"R@{_DISTINCT} distinct", "ms"]
+    return markdown_table([*head, *(f"{rank} together" for rank in ranks)], rows)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -222,19 +171,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
+    sets = find_sets(args.data)
+    known = [name for name in sets if not name.endswith("centred")]
+    names = args.sets or [*known, *SAMPLE_STREAMS]
+    unknown = set(names) - {*known, *SAMPLE_STREAMS}
+    if unknown:
+        parser.error(f"no set {sorted(unknown)} in {args.data}")
     try:
-        sets = find_sets(args.data)
-        names = args.sets or [name for name in sets if not name.endswith("centred")]
-        places = [Place.load(sets[name]) for name in names]
+        places = [
+            place_of_sample(SAMPLE_STREAMS[name])
+            if name in SAMPLE_STREAMS
+            else place_of_set(sets[name])
+            for name in names
+        ]
         table = measure(places)
-    except (PixlocError, KeyError) as error:
+    except PixlocError as error:
         print(f"retrieval: {error}", file=sys.stderr)
         return 2
     print(table)
     if args.write:
         command = "`OMP_NUM_THREADS=1 python -m benchmarks.retrieval --write`"
-        text = f"## Retrieval\n\n{command}\n\n{table}\n\nIndex file: {index_size()}."
-        write_section(RESULTS, "retrieval", text)
+        write_section(RESULTS, "retrieval", f"## Retrieval\n\n{command}\n\n{table}")
     return 0
 
 
