@@ -60,7 +60,8 @@ def image_to_array(message: Image) -> Pixels:
     """Pixels of an Image: RGB (h, w, 3) or grey (h, w), uint8.
 
     mono8 and rgb8 are views of the message (valid as long as it lives); other encodings are
-    converted, by cv_bridge where a full ROS 2 has it, else by the table above.
+    converted, by cv_bridge where a full ROS 2 has it (rows without padding, little-endian), else
+    by the table above.
 
     Raises:
         FormatError: If the encoding is unknown or the data do not fit the size.
@@ -74,7 +75,10 @@ def image_to_array(message: Image) -> Pixels:
     pixels = _view(message, encoding)
     if encoding.convert is None:
         return pixels
-    bridge = _cv_bridge()
+    # Its rows run on over padding that is no whole number of pixels, and it cannot swap the bytes
+    # of an array of NumPy 2: such images are left to the table.
+    plain = len(message.data) == pixels.nbytes and not message.is_bigendian
+    bridge = _cv_bridge() if plain else None
     if bridge is not None and message.encoding.startswith(("rgb", "bgr", "mono", "bayer")):
         return _by_cv_bridge(bridge, message)
     return encoding.convert(pixels)

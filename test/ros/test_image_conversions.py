@@ -201,6 +201,20 @@ def test_cv_bridge_converts_where_a_full_ros_has_it():
 
 
 @pytest.mark.usefixtures("bridge")
+@pytest.mark.parametrize("padded", [True, False])
+def test_images_that_cv_bridge_misreads_are_left_to_our_table(padded: bool):
+    message = array_to_image(np.full((2, 2, 3), 7, np.uint8), "bgr8", Header())
+    if padded:
+        message.data = array.array(
+            "B", bytes(message.data[:6]) + b"\0\0" + bytes(message.data[6:])
+        )
+        message.step = 8
+    else:
+        message.is_bigendian = 1
+    assert (image_to_array(message) == 7).all()
+
+
+@pytest.mark.usefixtures("bridge")
 def test_failure_of_cv_bridge_is_one_line():
     with pytest.raises(FormatError, match="image 'bgr8': cv_bridge says: two lines"):
         image_to_array(image(RGB[:, :1].copy(), "bgr8"))
