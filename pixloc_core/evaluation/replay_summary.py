@@ -108,7 +108,8 @@ class CovarianceSummary:
     Attributes:
         count: Poses with truth and covariance.
         nees_mean: 6 where the covariances are right.
-        nees_low: Lower end of the 99 % band of the mean, every pose counted as independent.
+        nees_low: Lower end of the 99 % band of the mean, for as many independent samples as the
+            poses count for.
         nees_high: Its upper end.
         nees_in_band: Whether the mean lies there: 1 or 0.
         coverage: Share of the errors within sigma, by "1_sigma" ... and axis.

@@ -23,6 +23,8 @@ STATE_COLOURS = {
     "": ESTIMATE,
 }
 _AXES = "xyz"
+# Lines end where nothing came for so many seconds.
+_LONG_S = 1.5
 
 
 def plot_trajectory(judged: JudgedRun, points_map: NDArray[np.floating]) -> Figure:
@@ -92,7 +94,8 @@ def plot_errors(judged: JudgedRun) -> Figure:
     )
     for index, (label, values, limit) in enumerate(rows):
         axes = figure.add_subplot(2, 1, index + 1)
-        axes.semilogy(times, np.maximum(values, 1e-4), ".-", c=ESTIMATE, lw=0.7, ms=4)
+        line = broken_line(times, np.maximum(values, 1e-4))
+        axes.semilogy(*line, ".-", c=ESTIMATE, lw=0.7, ms=4)
         if values.size and values.max() > 0.1 * limit:
             axes.axhline(limit, c=MISSED, lw=0.9, ls="--", label="wrong beyond")
             axes.legend(loc="best", fontsize=8)
@@ -123,6 +126,14 @@ def plot_latency(run: StreamRun) -> Figure:
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize=8, ncols=5, frameon=False)
     axes.grid(visible=True, alpha=0.25)
     return figure
+
+
+def broken_line(
+    times: NDArray[np.float64], values: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The samples of a line (n,) with a gap wherever nothing came for long."""
+    gaps = 1 + np.flatnonzero(np.diff(times) > _LONG_S)
+    return np.insert(times, gaps, np.nan), np.insert(values, gaps, np.nan)
 
 
 def mark_kidnaps(axes: Axes, judged: JudgedRun) -> None:

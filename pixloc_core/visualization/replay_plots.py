@@ -15,6 +15,7 @@ from pixloc_core.visualization.plots import (
     MAP,
     MISSED,
     STATE_COLOURS,
+    broken_line,
     make_figure,
     mark_kidnaps,
 )
@@ -44,8 +45,9 @@ def plot_axis_errors(judged: JudgedRun) -> Figure | None:
     for index, axis in enumerate(AXES):
         axes = figure.add_subplot(3, 2, 2 * (index % 3) + index // 3 + 1)
         band, values = two_sigma[:, index], errors[:, index]
-        axes.fill_between(times, -band, band, color=MAP, alpha=0.5, lw=0, label="2 sigma")
-        axes.plot(times, values, ".-", c=ESTIMATE, lw=0.6, ms=3, label="error")
+        told, wide = broken_line(times, band)
+        axes.fill_between(told, -wide, wide, color=MAP, alpha=0.5, lw=0, label="2 sigma")
+        axes.plot(*broken_line(times, values), ".-", c=ESTIMATE, lw=0.6, ms=3, label="error")
         mark_kidnaps(axes, judged)
         # One wild pose must not hide all others.
         reach = 1.3 * max(np.quantile(np.abs(values), 0.95), np.quantile(band, 0.8), 1e-9)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from stream_runs import run_of, stamps_of
 
@@ -71,9 +72,26 @@ def test_a_file_that_says_something_else_is_named(tmp_path: Path, text: str) -> 
         read_thresholds(tmp_path / "missing.yaml")
 
 
-@pytest.mark.parametrize("name", ["demo_thresholds.yaml", "replay_thresholds.yaml"])
-def test_the_files_that_ship_name_numbers_that_exist(name: str) -> None:
-    judged = judge_run(run_of("pppp"), stamps_of(0), ReplayBounds())
-    missed = shortfalls(judged.summary.to_json(), read_thresholds(CONFIG / name))
-    # Without covariances these are not known; all else is met.
-    assert all(line.startswith("covariance.") for line in missed)
+def judged_summary(answers: str, kidnap: int | None) -> dict[str, object]:
+    """Summary of a replay with covariances of 0.1 m and rad; kidnapped at an image."""
+    posed = sum(letter in "pw" for letter in answers)
+    run = run_of(answers, covariances=0.01 * np.eye(6)[None].repeat(posed, axis=0))
+    stamps = stamps_of(len(answers))
+    kidnaps = stamps[:0] if kidnap is None else stamps[kidnap : kidnap + 1]
+    return judge_run(run, kidnaps, ReplayBounds()).summary.to_json()
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad", "kidnap"),
+    [
+        ("demo", "pppppppp", "wwpwwwpw", None),
+        ("replay", "pppppppp", "pppppnpp", None),
+        ("kidnap", "ppppnnpp", "ppppnwpp", 4),
+    ],
+)
+def test_the_files_that_ship_are_met_by_a_good_replay_and_missed_by_a_bad_one(
+    name: str, good: str, bad: str, kidnap: int | None
+) -> None:
+    thresholds = read_thresholds(CONFIG / f"{name}_thresholds.yaml")
+    assert shortfalls(judged_summary(good, kidnap), thresholds) == []
+    assert shortfalls(judged_summary(bad, kidnap), thresholds)
