@@ -9,6 +9,7 @@ from rclpy.clock_type import ClockType
 from rclpy.node import Node
 
 from pixloc_core.errors import PixlocError
+from pixloc_core.localizer.supervisor import State
 from pixloc_ros.diagnostics import STATUS_NAMES, status_message
 from pixloc_ros.image_pipeline import ImagePipeline
 from pixloc_ros.inputs import Inputs
@@ -62,6 +63,7 @@ class Session:
         self.outcome: Outcome | None = None
         self.latency_ms = 0.0
         self.localized = 0
+        self._told = State.UNINITIALIZED
         self._is_paused = False
         self._is_wanted = False
         self._taken_ns = 0
@@ -140,8 +142,20 @@ class Session:
         )
         message.map_id = engine.opened.map_id
         self.outputs.publish_status(message)
+        self._tell(outcome)
         # Last, for these are for people only and may be large.
         self.outputs.publish_pictures(outcome, item, engine.opened.points)
+
+    def _tell(self, outcome: Outcome) -> None:
+        """Say each change of the state once."""
+        state, reason = outcome.decision.state, outcome.decision.reason
+        if state is self._told:
+            return
+        self._told = state
+        if state is State.TRACKING:
+            self._node.get_logger().info(f"{state.name}: {reason}")
+        else:
+            self._node.get_logger().warning(f"{state.name}: {reason}")
 
     def _on_error(self, error: Exception) -> None:
         if not self._node.context.ok():
