@@ -115,9 +115,8 @@ def replay_over_dds(job: ReplayJob) -> Replayed:
         say(f"replay: {job.bag.path} at {job.rate:g} x, {job.bag.duration_s / job.rate:.0f} s")
         session.play()
         run, confidence = session.result(job.truth), session.recorder.confidence
-    return Replayed(
-        run, confidence, [("replayed at", f"{job.rate:g} x"), ("node's log", str(log))]
-    )
+    notes = [("replayed at", f"{job.rate:g} x"), ("log of the node", str(log))]
+    return Replayed(run, confidence, notes)
 
 
 def conclude(job: ReplayJob, replayed: Replayed) -> int:

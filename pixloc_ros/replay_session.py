@@ -1,6 +1,7 @@
 """One bag, one localizer node in a process of its own, and a record of what it says."""
 
 import os
+import socket
 import threading
 import time
 from collections.abc import Mapping
@@ -35,6 +36,8 @@ from pixloc_ros.transport import use_image_profile
 _INITIALPOSE = "initialpose"
 _CONFIDENCE_PERIOD_NS = 3_000_000_000
 _POLL_S = 0.02
+# 101 is the last domain whose ports Linux does not hand out otherwise.
+_NUM_DOMAINS = 101
 # What /diagnostics of the node says at first; any other error lasts.
 _OPENING = "being opened"
 
@@ -228,13 +231,32 @@ class ReplaySession:
 
 
 def use_own_domain() -> int:
-    """The domain that the environment names, else one that hardly anybody else uses.
+    """The domain that the environment names, else one that nobody on this machine uses.
 
-    A demo must neither hear the robots of the neighbours nor disturb them.
+    A replay must neither hear the robots and replays of the neighbours nor disturb them: with two
+    clocks in one domain, time goes back all the while.
     """
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    # 101 is the last domain whose ports Linux does not hand out otherwise.
-    return int(os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 101)))
+    named = os.environ.get("ROS_DOMAIN_ID")
+    if named is None:
+        first = os.getpid()
+        candidates = [1 + (first + step) % _NUM_DOMAINS for step in range(_NUM_DOMAINS)]
+        free = next((domain for domain in candidates if is_free(domain)), candidates[0])
+        os.environ["ROS_DOMAIN_ID"] = named = str(free)
+    return int(named)
+
+
+def is_free(domain: int) -> bool:
+    """Whether no participant of a domain listens on this machine, as far as its ports tell."""
+    begin = 7400 + 250 * domain
+    # Discovery by multicast, and the first participant's own port.
+    for port in (begin, begin + 10):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.bind(("", port))
+            except OSError:
+                return False
+    return True
 
 
 def _parameters(plan: ReplayPlan, bag: BagReader) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from pixloc_core.geometry import Camera, Pose
 from pixloc_ros.conversions import stamp_to_ns
 from pixloc_ros.interfaces import TFMessage
 from pixloc_ros.replay import ReplayConfig, Replayer
+from pixloc_ros.replay_session import is_free
 
 pytestmark = pytest.mark.ros
 SECOND = 1_000_000_000
@@ -140,3 +141,11 @@ def test_a_replay_ends_soon_when_it_is_stopped(bag, ros) -> None:
     assert not thread.is_alive()
     player.destroy_node()
     assert rclpy.ok()
+
+
+def test_a_domain_in_which_somebody_listens_is_not_free(ros, ros_domain: int) -> None:
+    assert is_free(ros_domain)
+    ros()
+    node = Node("somebody")
+    assert not is_free(ros_domain)
+    node.destroy_node()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from pixloc_core.bags import messages
 from pixloc_core.bags.edit_plan import (
     BagEdit,
     Cut,
@@ -22,7 +23,7 @@ from pixloc_core.bags.reader import BagReader
 from pixloc_core.bags.sequence import base_from_camera
 from pixloc_core.bags.topics import BagLayout
 from pixloc_core.bags.trajectory import Trajectory
-from pixloc_core.bags.writer import CameraFrame, Recording, write_bag
+from pixloc_core.bags.writer import CameraFrame, Recording, new_writer, write_bag
 from pixloc_core.errors import FormatError
 from pixloc_core.geometry import Camera, Pose
 
@@ -198,3 +199,41 @@ def test_a_list_of_cuts_survives_and_a_damaged_one_is_named(tmp_path: Path) -> N
     (tmp_path / "cuts.yaml").write_text("cuts: [1]")
     with pytest.raises(FormatError, match=r"cuts\.yaml: not a list of cuts"):
         read_cuts(tmp_path)
+
+
+def test_odometry_messages_go_on_over_a_cut_like_transforms(
+    source: BagReader, tmp_path: Path
+) -> None:
+
+    store = messages.typestore()
+    types = store.types
+    kind = "nav_msgs/msg/Odometry"
+    truth = source.transforms(LAYOUT.tf, "odom", "base_link")
+    with new_writer(tmp_path / "bag") as writer:
+        tf = writer.add_connection(LAYOUT.tf, messages.TF_MESSAGE, typestore=store)
+        odometry = writer.add_connection("/odom", kind, typestore=store)
+        for raw in source.raw([LAYOUT.tf]):
+            writer.write(tf, raw.stamp_ns, raw.cdr)
+        for index, stamp in enumerate(truth.stamps_ns.tolist()):
+            stamped = messages.pose_stamped(stamp, "odom", truth.poses[index])
+            vector = types["geometry_msgs/msg/Vector3"](x=0.0, y=0.0, z=0.0)
+            twist = types["geometry_msgs/msg/Twist"](linear=vector, angular=vector)
+            message = types[kind](
+                header=stamped.header,
+                child_frame_id="base_link",
+                pose=types["geometry_msgs/msg/PoseWithCovariance"](
+                    pose=stamped.pose, covariance=np.zeros(36)
+                ),
+                twist=types["geometry_msgs/msg/TwistWithCovariance"](
+                    twist=twist, covariance=np.zeros(36)
+                ),
+            )
+            writer.write(odometry, stamp, bytes(store.serialize_cdr(message, kind)))
+    bag = edited(
+        BagReader(tmp_path / "bag"), tmp_path, stretches=(Stretch(0.0, 1.0), Stretch(3.0, 4.0))
+    )
+    told, moved = bag.trajectory("/odom"), bag.transforms(LAYOUT.tf, "odom", "base_link")
+    assert told.stamps_ns.tolist() == moved.stamps_ns.tolist()
+    torch.testing.assert_close(told.poses.data, moved.poses.data)
+    lengths, _ = steps_of(told)
+    assert lengths == pytest.approx(0.02, rel=0.1)
