@@ -33,7 +33,7 @@ from pixloc_core.bags.topics import BagLayout
 from pixloc_core.config import load
 from pixloc_core.errors import PixlocError
 from pixloc_core.evaluation.assembly import RunConfig, open_or_build_map
-from pixloc_core.evaluation.calibration import fit_covariance
+from pixloc_core.evaluation.calibration import calibrate, fit_covariance
 from pixloc_core.evaluation.consistency import Consistency, consistency_table
 from pixloc_core.evaluation.posed_answers import (
     PosedAnswers,
@@ -94,8 +94,8 @@ def report(answers: Mapping[str, PosedAnswers]) -> str:
         _judged({name: (found, _plain()) for name, found in answers.items()}),
         "Each scene under the fit to all others:",
         _left_out(answers, fitted),
-        "One part of a map's images under the fit to another part:",
-        _same_map(fitted, pooled),
+        "One part of a map's images under `pixloc calibrate` by another part:",
+        _same_map(fitted),
     ]
     return "\n\n".join(parts)
 
@@ -113,17 +113,17 @@ def _left_out(answers: Mapping[str, PosedAnswers], fitted: Mapping[str, PosedAns
     return _judged(rows)
 
 
-def _same_map(fitted: Mapping[str, PosedAnswers], start: CovarianceConfig) -> str:
+def _same_map(fitted: Mapping[str, PosedAnswers]) -> str:
     rows = {}
     for known, unseen in (STREAMS, STREAMS[::-1]):
         if known in fitted and unseen in fitted:
-            config = fit_covariance([fitted[known]], start)
-            rows[f"{unseen}, fitted on {known}"] = (fitted[unseen], config)
+            config = calibrate([fitted[known]])
+            rows[f"{unseen}, calibrated by {known}"] = (fitted[unseen], config)
     for name in IN_TIME:
         if name in fitted:
             first, second = fitted[name].halves()
-            rows[f"{name}, 2nd half by the 1st"] = (second, fit_covariance([first], start))
-            rows[f"{name}, 1st half by the 2nd"] = (first, fit_covariance([second], start))
+            rows[f"{name}, 2nd half by the 1st"] = (second, calibrate([first]))
+            rows[f"{name}, 1st half by the 2nd"] = (first, calibrate([second]))
     return _judged(rows)
 
 

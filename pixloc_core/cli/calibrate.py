@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 _DESCRIPTION = (
     "Localizes images whose poses are known, from bags (--bag, with a ground truth topic) or from "
     "a list (--queries, --images, --poses, --gt), and fits the scale and the floor of the "
-    "covariance to the errors: the settings under which they are the likeliest, if Gaussian. "
+    "covariance to the errors: the settings under which they are the likeliest, if Gaussian, "
+    "widened where the fit to one half in time is too sure of the other. "
     "Prints the coverage per axis at 2 sigma (95.4 % for a Gaussian) and the mean NEES (6) before "
     "and after, also of the second half in time with what is fitted to the first. The order of a "
     "list is that of its names."
@@ -74,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     """
     from pixloc_core.config import load
     from pixloc_core.evaluation.assembly import RunConfig, open_localizer
-    from pixloc_core.evaluation.calibration import fit_covariance
+    from pixloc_core.evaluation.calibration import calibrate
     from pixloc_core.evaluation.consistency import consistency_table
 
     _check_inputs(args)
@@ -84,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     kept = {name: found.within(args.max_error_px) for name, found in answers.items()}
     groups = {name: found for name, found in kept.items() if len(found)}
     wrong = sum(len(answers[name]) - len(found) for name, found in kept.items())
-    after = fit_covariance(list(groups.values()))
+    after = calibrate(list(groups.values()))
     print(consistency_table(_rows(groups, before, after)))
     print(f"{wrong} poses are off by more than {args.max_error_px:g} px and take no part")
     args.out.write_text(parameter_file(after, args.map, groups))
@@ -166,7 +167,7 @@ def _rows(
     groups: "Mapping[str, PosedAnswers]", before: "CovarianceConfig", after: "CovarianceConfig"
 ) -> "list[tuple[str, Consistency]]":
     """All poses before and after, and the second halves by what fits the first ones."""
-    from pixloc_core.evaluation.calibration import FEWEST_POSES, fit_covariance
+    from pixloc_core.evaluation.calibration import FEWEST_POSES, calibrate
 
     rows = []
     for name, group in groups.items():
@@ -175,7 +176,7 @@ def _rows(
     halves = {name: group.halves() for name, group in groups.items()}
     if sum(len(first) for first, _ in halves.values()) < FEWEST_POSES:
         return rows
-    held = fit_covariance([first for first, _ in halves.values() if len(first)])
+    held = calibrate([first for first, _ in halves.values() if len(first)])
     for name, (_, second) in halves.items():
         rows.append((f"{name}, 2nd half, before", second.consistency(before)))
         rows.append((f"{name}, 2nd half, by the 1st", second.consistency(held)))

@@ -20,6 +20,35 @@ PULL = 3.0
 _LEAST = 1e-3
 
 
+def calibrate(
+    groups: Sequence[PosedAnswers], start: CovarianceConfig | None = None
+) -> CovarianceConfig:
+    """`fit_covariance`, widened by as much as the fit is too sure of what it has not seen.
+
+    Each half in time is judged by the fit to the other halves; where their mean NEES is above six,
+    all covariances grow by that factor. Few poses (see `FEWEST_POSES`) are not halved.
+
+    Args:
+        groups: Answers of several streams; each counts alike.
+        start: Where the fits begin; the defaults unless given.
+
+    Raises:
+        FormatError: If there are fewer than `FEWEST_POSES` poses.
+    """
+    config = fit_covariance(groups, start)
+    halves = [group.halves() for group in groups]
+    unseen_nees = []
+    for seen, unseen in ((0, 1), (1, 0)):
+        known = [pair[seen] for pair in halves if len(pair[seen])]
+        if sum(len(group) for group in known) < FEWEST_POSES:
+            return config
+        fitted = fit_covariance(known, start)
+        others = [pair[unseen] for pair in halves if len(pair[unseen])]
+        unseen_nees += [nees(g.errors(), g.covariances(fitted)).mean() for g in others]
+    factor = math.sqrt(max(1.0, float(np.mean(unseen_nees)) / 6))
+    return _bounded(config.scale * factor, config.floor_px * factor)
+
+
 def fit_covariance(
     groups: Sequence[PosedAnswers], start: CovarianceConfig | None = None
 ) -> CovarianceConfig:
@@ -56,6 +85,10 @@ def fit_covariance(
 
 def _config(logs: FloatArray) -> CovarianceConfig:
     scale, floor_px = np.exp(logs).tolist()
+    return _bounded(scale, floor_px)
+
+
+def _bounded(scale: float, floor_px: float) -> CovarianceConfig:
     return CovarianceConfig(scale=min(scale, 1e4), floor_px=min(floor_px, 100.0))
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pixloc_core.errors import FormatError
-from pixloc_core.evaluation.calibration import fit_covariance
+from pixloc_core.evaluation.calibration import calibrate, fit_covariance
 from pixloc_core.evaluation.posed_answers import PosedAnswers
 from pixloc_core.geometry import Pose
 from pixloc_core.localizer.covariance import CovarianceConfig, PoseSpread
@@ -51,6 +51,33 @@ def test_fitted_answers_are_consistent_where_wrong_settings_are_not() -> None:
     assert found.nees_band[0] - 0.3 < found.nees_mean < found.nees_band[1] + 0.3
     assert ((found.coverage[1] > 0.9) & (found.coverage[1] < 0.99)).all()
     assert not unseen.consistency(CovarianceConfig(scale=5.0, floor_px=0.05)).in_band
+
+
+def test_a_stream_that_changes_is_calibrated_more_widely() -> None:
+    """One half with twice the errors of the other: neither tells of both."""
+    steady = drawn(CovarianceConfig(scale=0, floor_px=0.2), 200)
+    first = drawn(CovarianceConfig(scale=0, floor_px=0.1), 100)
+    second = drawn(CovarianceConfig(scale=0, floor_px=0.2), 100, seed=1)
+    changing = PosedAnswers(
+        Pose(torch.cat((first.estimate.data, second.estimate.data))),
+        Pose(torch.cat((first.truth.data, second.truth.data))),
+        first.cam_from_base,
+        PoseSpread(
+            torch.cat((first.spread.sandwich, second.spread.sandwich)),
+            torch.cat((first.spread.geometry, second.spread.geometry)),
+            torch.cat((first.spread.level_shift_px, second.spread.level_shift_px)),
+        ),
+    )
+    plain, wider = fit_covariance([steady]), calibrate([steady])
+    assert wider.floor_px == pytest.approx(plain.floor_px, rel=0.1)
+    plain, wider = fit_covariance([changing]), calibrate([changing])
+    assert wider.floor_px > 1.2 * plain.floor_px
+    assert wider.scale / plain.scale == pytest.approx(wider.floor_px / plain.floor_px)
+
+
+def test_few_poses_are_not_halved() -> None:
+    few = drawn(START, count=8)
+    assert calibrate([few], START) == fit_covariance([few], START)
 
 
 def test_each_group_counts_alike() -> None:
