@@ -293,6 +293,11 @@ class LocalizerNode(LifecycleNode):
         return "" if self._engine is None else self._engine.opened.map_id
 
     @property
+    def _full_name(self) -> str:
+        """With the namespace: several robots share /diagnostics."""
+        return str(self.get_fully_qualified_name()).lstrip("/")
+
+    @property
     def _edge(self) -> str:
         config = self._settings.node
         return f"{config.global_frame_id} -> {config.odom_frame_id}"
@@ -341,7 +346,7 @@ class LocalizerNode(LifecycleNode):
             tf_owner=self._tf_owner,
         )
         self._refused = ""
-        message = DiagnosticArray(status=diagnostics(self.get_name(), state))
+        message = DiagnosticArray(status=diagnostics(self._full_name, state))
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
 
