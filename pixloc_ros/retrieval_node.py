@@ -54,7 +54,8 @@ class RetrievalNode(Node):
         return response
 
     def _report(self) -> None:
-        status = diagnose(self.get_name(), self.config.map, self._server.state)
+        name = str(self.get_fully_qualified_name()).lstrip("/")
+        status = diagnose(name, self.config.map, self._server.state)
         message = DiagnosticArray(status=[status])
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
