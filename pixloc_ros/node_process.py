@@ -68,6 +68,11 @@ class NodeProcess:
         return self._process is not None and self._process.poll() is None
 
     @property
+    def pid(self) -> int | None:
+        """Number of the process; None before the start."""
+        return self._process.pid if self._process is not None else None
+
+    @property
     def exit_code(self) -> int | None:
         """How it ended, or None while it runs."""
         return self._process.poll() if self._process is not None else None
