@@ -204,7 +204,6 @@ def test_a_list_of_cuts_survives_and_a_damaged_one_is_named(tmp_path: Path) -> N
 def test_odometry_messages_go_on_over_a_cut_like_transforms(
     source: BagReader, tmp_path: Path
 ) -> None:
-
     store = messages.typestore()
     types = store.types
     kind = "nav_msgs/msg/Odometry"
