@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pixloc_core.errors import FormatError
+from pixloc_core.errors import ConfigError, FormatError
 
 if TYPE_CHECKING:
     from pixloc_ros.replay_job import ReplayJob
@@ -122,6 +122,9 @@ def _job(args: argparse.Namespace) -> "ReplayJob":
     from pixloc_ros.replay_settings import read_settings
 
     settings = read_settings(args.params, args.settings)
+    cameras = settings.parameters.get("cameras")
+    if cameras:
+        raise ConfigError(f"cameras is {cameras!r}, expected none: a replay has a single camera")
     bag = BagReader(args.bag)
     truth = read_truth(bag, args.gt, settings.layout)
     stamps = bag.image_stamps(settings.layout.image)

@@ -151,6 +151,7 @@ def test_the_exit_code_is_the_verdict(
         (["bag.image=/nowhere"], "no topic '/nowhere'"),
         (["bag.camera_frame=elsewhere"], "no transform base_link <- elsewhere"),
         (["localizer.nonsense=1"], "nonsense"),
+        (["cameras=[left,right]"], "a replay has a single camera"),
         (["--map", "{tmp}/missing.h5"], "missing.h5: no such map"),
     ],
 )
