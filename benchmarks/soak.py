@@ -3,8 +3,8 @@
     python -m benchmarks.soak --map map.h5 --bag BAG --minutes 60
 
 At each start of the bag time is set back, so that the node forgets the pose and is told the first
-true one again. Exit code 1 where it has grown by more than the limits or does not localize, 2 where
-it died.
+true one again. Exit code 1 where it has grown by more than the limits or does not localize, 2
+where it died.
 """
 
 import argparse

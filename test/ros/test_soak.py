@@ -38,7 +38,7 @@ def test_a_leak_is_seen_through_the_wobble_of_the_allocator():
 
 def test_files_left_open_are_seen():
     files = [30 + second // 10 for second in range(100)]
-    assert run_of([400.0] * 100, files).problems(Limits()) == ["open files grew by 7, limit 2"]
+    assert run_of([400.0] * 100, files).problems(Limits()) == ["open files grew by 5, limit 2"]
 
 
 def test_a_node_that_does_not_localize_is_no_proof():
