@@ -79,9 +79,16 @@ def quat_product(a: Vector, b: Vector) -> Vector:
 
 def rotate(q: Vector, v: Vector) -> Vector:
     """Vector turned by a unit quaternion (x, y, z, w)."""
-    axis, w = q[:3], q[3]
-    doubled = 2 * np.cross(axis, v)
-    return v + w * doubled + np.cross(axis, doubled)
+    # Number by number: NumPy's cross product costs twenty times as much.
+    (x, y, z, w), (a, b, c) = q.tolist(), v.tolist()
+    da, db, dc = 2 * (y * c - z * b), 2 * (z * a - x * c), 2 * (x * b - y * a)
+    return np.array(
+        [
+            a + w * da + y * dc - z * db,
+            b + w * db + z * da - x * dc,
+            c + w * dc + x * db - y * da,
+        ]
+    )
 
 
 def slerp(a: Vector, b: Vector, share: float) -> Vector:
