@@ -116,7 +116,9 @@ class Outputs:
         covariance = outcome.covariance.numpy()
         fix = Fix(stamp_ns, outcome.map_from_base, outcome.odom_from_base)
         if self._odometry.get_subscription_count():
-            twist = twist_between(self._last, (fix, covariance))
+            # Where it was carried to, the robot has not driven.
+            last = None if outcome.decision.begins_anew else self._last
+            twist = twist_between(last, (fix, covariance))
             odometry = Odometry(header=header, child_frame_id=self._config.base_frame_id)
             odometry.pose, odometry.twist = message.pose, twist
             self._odometry.publish(odometry)

@@ -72,6 +72,7 @@ class Decision:
         state: State after it.
         reason: Why it is in this state.
         publish: Whether the pose of the image may be published.
+        begins_anew: Whether that pose does not follow from those published before.
         covariance_factor: What its covariance is multiplied by.
         refusal: Why a pose that was found is not published; empty otherwise.
         innovation: Metres and radians from the pose foretold to the one found; NaN if unknown.
@@ -80,6 +81,7 @@ class Decision:
     state: State
     reason: str
     publish: bool = False
+    begins_anew: bool = False
     covariance_factor: float = 1.0
     refusal: str = ""
     innovation: tuple[float, float] = (math.nan, math.nan)
@@ -229,7 +231,7 @@ class Supervisor:
         self.failures = self._weak_run = self._good_run = 0
         self._was_tracking = True
         self._move(State.TRACKING, reason)
-        return Decision(self.state, self.reason, publish=True)
+        return Decision(self.state, self.reason, publish=True, begins_anew=True)
 
     def _failed(self, stamp_ns: int, why: str, *, keep: bool = False) -> Decision:
         """No pose, or none that may be believed.

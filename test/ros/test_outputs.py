@@ -69,6 +69,19 @@ def test_odometry_is_the_pose_of_the_robot_with_its_velocity(bench, audience):
     assert np.diag(np.reshape(message.twist.covariance, (6, 6))).min() > 0
 
 
+def test_a_pose_that_begins_anew_is_no_velocity(bench, audience):
+    """Somebody has carried the robot, or corrected its pose: it has not driven there."""
+    heard = audience.listen(Odometry, "odometry", audience.outputs._odometry)
+    assert Operator(bench.robot.node).set_initial_pose(pose(50.0), 3 * SECOND).success
+    assert bench.ask(4.0).published
+    assert bench.ask(5.0).published
+    wait(lambda: len(heard) == 2, "odometry")
+    assert heard[0].pose.pose.position.x == pytest.approx(50.25)
+    assert heard[0].twist.twist.linear.x == 0.0
+    assert heard[0].twist.covariance[0] == pytest.approx(1e6)
+    assert heard[1].twist.twist.linear.x == pytest.approx(0.25)
+
+
 def test_the_path_grows_with_every_pose_and_is_kept_for_late_listeners(bench, audience):
     bench.ask(4.0)
     heard = audience.listen(Path, "path", audience.outputs._path, LATCHED)
