@@ -49,6 +49,13 @@ class LatestWorker(Generic[T]):
             self._changed.notify()
             return self._counts
 
+    def clear(self) -> None:
+        """Give up the item that waits."""
+        with self._changed:
+            old, waiting = self._counts, len(self._slot)
+            self._slot.clear()
+            self._counts = WorkerCounts(old.received, old.taken, old.dropped + waiting)
+
     @property
     def counts(self) -> WorkerCounts:
         """What became of the items so far."""

@@ -252,6 +252,9 @@ class LocalizerNode(LifecycleNode):
         self._complaints.say("transform", reason)
 
     def _on_time_set_back(self) -> None:
+        if self._session is not None:
+            # First, or an image of before would use up the pose of the new beginning.
+            self._session.clear()
         if self._engine is not None:
             self._engine.pipeline.reset("time was set back: waiting for a first pose")
             if self._settings.node.set_initial_pose:
@@ -259,8 +262,6 @@ class LocalizerNode(LifecycleNode):
                 self._engine.pipeline.give(
                     InitialPose(_pose_of(self._settings.node.initial_pose), 0)
                 )
-        if self._session is not None:
-            self._session.clear()
         self._prior_poses.clear()
 
     # Parameters

@@ -43,7 +43,8 @@ class RetrievalClient:
         """
         self._node, self._settings, self._map_id, self._clock = node, settings, map_id, clock
         self._client = node.create_client(RetrievePose, "retrieve_pose")
-        self._lock = threading.Lock()
+        # An answer that is there already is heard in the very thread that asks for it.
+        self._lock = threading.RLock()
         self._query: RetrievalQuery | None = None
         self._future: Any = None
         self._sent_s = 0.0

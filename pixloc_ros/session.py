@@ -103,6 +103,7 @@ class Session:
     def clear(self) -> None:
         """Forget what waits, and the path."""
         self.inputs.clear()
+        self._worker.clear()
         self.outputs.clear()
         self._taken_ns = 0
 

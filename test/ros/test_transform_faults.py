@@ -173,6 +173,35 @@ def test_a_bag_that_starts_again_starts_where_it_started(make_bench):
     wait(lambda: len(bench.robot.poses) == 2, "poses")
 
 
+def test_an_image_that_waits_while_time_is_set_back_does_not_count(make_bench):
+    """It would use up the pose that the new beginning has been given."""
+    localizer = KnowingLocalizer(pose(10.0), reach=100.0)
+    arguments = ("set_initial_pose:=true", "initial_pose.x:=10.0", "use_sim_time:=true")
+    bench = make_bench(
+        *(word for value in arguments for word in ("-p", value)),
+        opener=lambda config, path: FakeMap(localizer),
+    )
+    robot, node = bench.robot, bench.node
+    clock = robot.node.create_publisher(Clock, "/clock", 10)
+    wait(clock.get_subscription_count, "connection")
+    clock.publish(Clock(clock=ns_to_stamp(8 * SECOND)))
+    wait(lambda: node.get_clock().now().nanoseconds == 8 * SECOND, "clock")
+    localizer.gate.clear()
+    robot.image.publish(image_message(8 * SECOND))
+    assert localizer.entered.wait(15.0)
+    robot.image.publish(image_message(round(8.2 * SECOND)))
+    wait(lambda: node._session.counts.received == 2, "image that waits")
+    clock.publish(Clock(clock=ns_to_stamp(3 * SECOND)))
+    wait(lambda: not node._frames.knows("odom"), "reset")
+    robot.send_transforms()
+    wait(lambda: node._frames.knows("odom"), "odometry")
+    localizer.gate.set()
+    wait(lambda: len(robot.statuses) == 1, "status")
+    status = bench.ask(3.0)
+    assert (status.header.stamp.sec, status.images_dropped) == (3, 1)
+    assert (status.published, status.prior_source) == (True, "initialpose")
+
+
 def test_transforms_between_images_do_not_wait_for_the_localizer(knowing):
     """/tf goes on at its rate while an image is in work."""
     localizer, robot = knowing.localizer, knowing.robot
