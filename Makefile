@@ -41,6 +41,7 @@ lint: venv
 bench: venv
 	$(BIN)/python -m benchmarks.lm_iteration --write
 	$(BIN)/python -m benchmarks.query_cost --write --threads 1
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.ros_overhead --write
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.image_sets --write
 
 clean:
