@@ -18,6 +18,12 @@ class StateConfig:
         "on a jump that odometry contradicts.",
         ge=1,
     )
+    confirm_time: float = setting(
+        0.5,
+        doc="These images must span this time: those of a fast camera that stands still are one.",
+        unit="s",
+        ge=0.0,
+    )
     confirm_given: int = setting(
         1, doc="The same for a pose that a person or a filter gave.", ge=1
     )

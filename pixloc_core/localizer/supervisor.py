@@ -53,8 +53,8 @@ class FrameReport:
         stamp_ns: Stamp of the image.
         evidence: Verdict over its checks.
         failure: Why it was not localized.
-        expected: Pose of a filter at the stamp, where the prior was one; it then takes the place
-            of odometry in the gate.
+        expected: Pose of a filter at the stamp, where the prior was one: a pose near it passes
+            the gate, too.
     """
 
     stamp_ns: int
@@ -93,6 +93,8 @@ class _Candidate:
 
     fix: Fix
     needed: int
+    span_ns: int
+    first_ns: int = 0
     count: int = 0
     failures: int = 0
 
@@ -138,6 +140,22 @@ class Supervisor:
         return self.state is State.INITIALIZING and bool(self.failures)
 
     @property
+    def was_tracking(self) -> bool:
+        """Whether a pose has been believed since the last reset."""
+        return self._was_tracking
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether a pose was given that no image has been held against yet."""
+        candidate = self._candidate
+        return candidate is not None and not (candidate.count or candidate.failures)
+
+    def _guess(self, fix: Fix) -> _Candidate:
+        """A pose that needs as many images, over as much time, as any that nobody vouches for."""
+        span_ns = round(self.config.confirm_time * 1e9)
+        return _Candidate(fix, self.config.confirm_frames, span_ns)
+
+    @property
     def _is_localized(self) -> bool:
         return self.state in (State.TRACKING, State.DEGRADED)
 
@@ -149,8 +167,10 @@ class Supervisor:
             given: By a person or a filter, who may know; otherwise by a guess of our own, which
                 more images must confirm.
         """
-        needed = self.config.confirm_given if given else self.config.confirm_frames
-        self._fix, self._candidate = None, _Candidate(fix, needed)
+        self._fix = None
+        self._candidate = _Candidate(fix, self.config.confirm_given, 0)
+        if not given:
+            self._candidate = self._guess(fix)
         self.failures = self._weak_run = self._good_run = 0
         self._move(State.INITIALIZING, f"{fix.source}: waiting for images that confirm it")
 
@@ -183,7 +203,7 @@ class Supervisor:
         innovation = self._innovation(fix, report.expected)
         if report.evidence.grade is Grade.BAD:
             decision = self._failed(report.stamp_ns, report.evidence.reason)
-        elif self._is_localized and self._fix is not None and self._fits(self._fix, report):
+        elif self._is_localized and self._fix is not None and self._goes_on(self._fix, report):
             decision = self._follow(fix, report.evidence)
         else:
             decision = self._confirm(fix, report)
@@ -208,9 +228,13 @@ class Supervisor:
         if report.evidence.grade is Grade.WEAK:
             return self._failed(report.stamp_ns, report.evidence.reason)
         if candidate is None or not self._continues(candidate, report):
-            candidate = _Candidate(fix, self.config.confirm_frames)
-        candidate = replace(candidate, fix=fix, count=candidate.count + 1, failures=0)
-        if candidate.count >= candidate.needed:
+            candidate = self._guess(fix)
+        first_ns = candidate.first_ns if candidate.count else fix.stamp_ns
+        candidate = replace(
+            candidate, fix=fix, count=candidate.count + 1, first_ns=first_ns, failures=0
+        )
+        is_long_enough = fix.stamp_ns - first_ns >= candidate.span_ns
+        if candidate.count >= candidate.needed and is_long_enough:
             return self._believe(candidate)
         self._candidate = candidate
         seen = f"seen in {candidate.count} of {candidate.needed} images"
@@ -277,18 +301,27 @@ class Supervisor:
         """Whether the pose found speaks for the candidate."""
         assert report.fix is not None
         if candidate.count:
-            return self._fits(candidate.fix, report)
+            return self._fits(candidate.fix, report.fix)
         # The first pose may correct what was given by any amount, if it was looked for there.
         return candidate.fix.source == report.fix.source
 
-    def _fits(self, fix: Fix, report: FrameReport) -> bool:
-        """Whether the pose found is where this fix and the motion since foretell it."""
+    def _goes_on(self, fix: Fix, report: FrameReport) -> bool:
+        """Whether the pose found is where the last one and odometry, or a filter, foretell it."""
         found, config = report.fix, self.config
         assert found is not None
+        if self._fits(fix, found):
+            return True
+        if report.expected is None:
+            return False
+        distance, angle = difference(report.expected, found.map_from_base)
+        return distance <= config.gate_position and angle <= math.radians(config.gate_rotation_deg)
+
+    def _fits(self, fix: Fix, found: Fix) -> bool:
+        """Whether a pose is where a fix and the motion since foretell it."""
+        config = self.config
         turn_rate = math.radians(config.max_turn_rate_deg)
         motion = fix.motion(found.stamp_ns, found.odom_from_base, config.max_speed, turn_rate)
-        expected = fix.moved(found.odom_from_base) if report.expected is None else report.expected
-        distance, angle = difference(expected, found.map_from_base)
+        distance, angle = difference(fix.moved(found.odom_from_base), found.map_from_base)
         share = config.gate_drift if motion.is_measured else 1.0
         # Odometry that has turned by a wrong angle is off sideways by the way times that angle.
         angle_limit = math.radians(config.gate_rotation_deg) + share * motion.angle

@@ -75,10 +75,16 @@ def test_given_pose_is_believed_with_the_first_image_and_may_be_corrected_by_any
     assert decision.innovation[0] == pytest.approx(2.5)
 
 
-def test_guess_must_be_confirmed_by_three_images_that_agree(drive):
+def test_guess_must_be_confirmed_by_three_images_that_agree():
+    drive = Drive(confirm_time=0.3)
     decisions = [drive.see(10.0, source="retrieval") for _ in range(3)]
     assert [d.publish for d in decisions] == [False, False, True]
     assert [d.state for d in decisions] == [State.INITIALIZING] * 2 + [State.TRACKING]
+
+
+def test_images_of_one_moment_confirm_no_guess(drive):
+    decisions = [drive.see(10.0, source="retrieval") for _ in range(4)]
+    assert [d.publish for d in decisions] == [False] * 3 + [True]
 
 
 def test_guesses_that_disagree_are_never_believed(drive):
@@ -90,8 +96,8 @@ def test_retrieved_pose_does_not_pass_for_the_given_one(drive):
     drive.start(10.0)
     drive.see(None)
     assert not drive.see(25.0, source="retrieval").publish
-    assert drive.see(25.0).state is State.INITIALIZING
-    assert drive.see(25.0).state is State.TRACKING
+    states = [drive.see(25.0).state for _ in range(3)]
+    assert states == [State.INITIALIZING] * 2 + [State.TRACKING]
 
 
 def test_given_pose_that_no_image_confirms_is_given_up(drive):
@@ -142,11 +148,11 @@ def test_time_without_a_pose_loses_a_slow_camera_sooner(tracking):
     assert tracking.see(None).state is State.LOST
 
 
-def test_lost_robot_is_believed_only_after_three_images(tracking):
+def test_lost_robot_is_believed_only_when_it_is_confirmed(tracking):
     for _ in range(6):
         tracking.see(None)
-    decisions = [tracking.see(10.0) for _ in range(3)]
-    assert [d.publish for d in decisions] == [False, False, True]
+    decisions = [tracking.see(10.0) for _ in range(4)]
+    assert [d.publish for d in decisions] == [False, False, False, True]
 
 
 def test_lost_robot_tries_its_last_pose_for_a_while_and_never_calls_it_near(tracking):
@@ -160,11 +166,11 @@ def test_lost_robot_tries_its_last_pose_for_a_while_and_never_calls_it_near(trac
     assert tracking.supervisor.predict(round(60 * SECOND), at(60.0)) is None
 
 
-def test_pose_that_contradicts_odometry_waits_for_three_images(tracking):
-    decisions = [tracking.see(11.0) for _ in range(3)]
-    assert [d.publish for d in decisions] == [False, False, True]
+def test_pose_that_contradicts_odometry_waits_until_it_is_confirmed(tracking):
+    decisions = [tracking.see(11.0) for _ in range(4)]
+    assert [d.publish for d in decisions] == [False, False, False, True]
     assert "contradicts" in decisions[0].refusal
-    assert decisions[2].reason.startswith("jumped by 1.00 m")
+    assert decisions[3].reason.startswith("jumped by 1.00 m")
 
 
 def test_single_outlier_changes_nothing(tracking):
@@ -180,10 +186,21 @@ def test_gate_widens_with_the_way_driven(tracking, way, publish):
     assert tracking.see(10.0 + 0.3 + 0.05 * 8).publish is publish
 
 
-def test_pose_of_a_filter_takes_the_place_of_odometry_in_the_gate(tracking):
+def test_pose_where_a_filter_says_passes_the_gate(tracking):
     far = at(30.0 + tracking.now + 0.2)
     assert tracking.see(30.0, expected=far).publish
-    assert not tracking.see(30.0, expected=at(0.0)).publish
+    assert not tracking.see(40.0, expected=at(0.0)).publish
+
+
+def test_filter_that_is_off_cannot_silence_poses_that_agree_among_themselves(drive):
+    drive.start(9.0, source="topic")
+    wrong = [drive.see(10.0, source="topic", expected=at(9.0 + drive.now)) for _ in range(20)]
+    assert sum(decision.publish for decision in wrong) == 20
+
+
+def test_jump_beside_a_filter_that_is_off_is_believed_in_the_end(tracking):
+    seen = [tracking.see(12.0, source="topic", expected=at(10.0 + tracking.now)) for _ in range(9)]
+    assert [decision.publish for decision in seen] == [False] * 3 + [True] * 6
 
 
 def test_rotation_is_gated_too(tracking):
