@@ -4,6 +4,7 @@ Both answer the same two questions (`FrameSource`). The worker thread asks and m
 time; the executor's thread feeds.
 """
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -31,6 +32,9 @@ TF_QOS = QoSProfile(depth=100)
 TF_STATIC_QOS = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 # tf2 offers no event to wait for in Python; this is how often it is asked.
 POLL_S = 0.005
+# tf2 lists its frames as YAML only, and reading that may take longer than the rest of an image's
+# preparation: a frame that is not there is not looked for again before this time.
+_LIST_AGAIN_S = 0.5
 
 
 class FrameSource(Protocol):
@@ -124,17 +128,26 @@ class Tf2Frames:
         self._buffer = buffer
         self._listener = listener
         self._exceptions = exceptions
+        self._known: frozenset[str] = frozenset()
+        self._listed_s = -math.inf
         self.jump_handle: JumpHandle | None = None
 
     def clear(self) -> None:
         """Forget everything but the static transforms: time has been set back."""
         self._buffer.clear()
+        self._known, self._listed_s = frozenset(), -math.inf
 
     def knows(self, frame: str) -> bool:
-        """See `FrameSource.knows`."""
+        """See `FrameSource.knows`; a new frame is known after half a second at the latest."""
+        now = time.monotonic()
+        if frame not in self._known and now - self._listed_s >= _LIST_AGAIN_S:
+            self._known, self._listed_s = self._list(), now
+        return frame in self._known
+
+    def _list(self) -> frozenset[str]:
         # By child, each with its parent; a root stands nowhere but there. A list if empty.
         edges = dict(yaml.safe_load(self._buffer.all_frames_as_yaml()) or {})
-        return frame in edges or any(edge["parent"] == frame for edge in edges.values())
+        return frozenset(edges) | {edge["parent"] for edge in edges.values()}
 
     def lookup(self, target: str, source: str, stamp_ns: int | None, timeout_s: float) -> Pose:
         """See `FrameSource.lookup`."""

@@ -112,6 +112,8 @@ class FakeTf2Buffer:
         self.cache_time = cache_time
         self.cleared = False
         self.failures = 2
+        self.frames = "odom: \n  parent: 'map'\n"
+        self.lists = 0
 
     def lookup_transform(self, target: str, source: str, stamp: object) -> object:
         self.failures -= 1
@@ -120,7 +122,8 @@ class FakeTf2Buffer:
         return pose_to_transform(at(stamp.nanoseconds / SECOND), target, source, 0)
 
     def all_frames_as_yaml(self) -> str:
-        return "odom: \n  parent: 'map'\n"
+        self.lists += 1
+        return self.frames
 
     def clear(self) -> None:
         self.cleared = True
@@ -135,6 +138,33 @@ def test_tf2_is_asked_again_until_it_knows():
     assert not frames.knows("om")
 
 
+def test_the_frames_of_tf2_are_not_listed_for_every_image():
+    buffer = FakeTf2Buffer()
+    frames = Tf2Frames(buffer, None, LookupError)
+    assert all(frames.knows("odom") for _ in range(100))
+    assert not any(frames.knows("wheel") for _ in range(100))
+    assert buffer.lists == 1
+    frames.clear()
+    buffer.frames = "[]"
+    assert not frames.knows("odom")
+
+
+def wait_until_known(frames: Tf2Frames, frame: str) -> None:
+    deadline = time.monotonic() + 10.0
+    while not frames.knows(frame):
+        assert time.monotonic() < deadline, f"{frame} is not known"
+        time.sleep(0.02)
+
+
+def test_a_frame_that_comes_later_is_found():
+    buffer = FakeTf2Buffer()
+    frames = Tf2Frames(buffer, None, LookupError)
+    assert not frames.knows("base")
+    buffer.frames += "base: \n  parent: 'odom'\n"
+    wait_until_known(frames, "base")
+    assert frames.knows("odom")
+
+
 def test_the_real_tf2_knows_the_frames_that_it_has_heard_of():
     tf2_ros = pytest.importorskip("tf2_ros", reason="needs tf2_ros of a full ROS 2")
     buffer = tf2_ros.Buffer()
@@ -143,7 +173,7 @@ def test_the_real_tf2_knows_the_frames_that_it_has_heard_of():
     for second in (1, 2):
         transform = pose_to_transform(at(float(second)), "odom", "base", second * SECOND)
         buffer.set_transform(transform, "test")
-    assert frames.knows("odom")
+    wait_until_known(frames, "odom")
     assert frames.knows("base")
     assert not frames.knows("bas")
     assert frames.lookup("odom", "base", 3 * SECOND // 2, 1.0).t.tolist() == [1.5, 0.0, 0.0]
