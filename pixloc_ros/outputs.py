@@ -26,6 +26,8 @@ from pixloc_ros.rig_messages import RigMessage
 from pixloc_ros.twist import twist_between
 
 LATCHED_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+# A path of a thousand poses takes milliseconds to make, and is for people. In stamps.
+_PATH_PERIOD_NS = 1_000_000_000
 _Points = Callable[[np.ndarray], np.ndarray]
 
 
@@ -49,6 +51,7 @@ class Outputs:
             self._overlay[name] = self._publisher(Image, f"{prefix}overlay", 1)
         self._tf = self._publisher(TFMessage, "/tf", TF_QOS) if config.tf_broadcast else None
         self._poses: deque[PoseStamped] = deque(maxlen=config.path_length)
+        self._path_ns = -_PATH_PERIOD_NS
         self._last: tuple[Fix, np.ndarray] | None = None
 
     def _publisher(self, kind: type[Any], topic: str, qos: QoSProfile | int = 10) -> Any:
@@ -65,6 +68,18 @@ class Outputs:
     def clear(self) -> None:
         """Forget the path: another map, or another time."""
         self._poses.clear()
+        self._path_ns = -_PATH_PERIOD_NS
+        self._last = None
+
+    def start_again(self) -> None:
+        """Another map: nobody who comes late may hear a pose of the old one."""
+        self.clear()
+        self._made.remove(self._pose)
+        self._node.destroy_publisher(self._pose)
+        self._pose = self._publisher(PoseWithCovarianceStamped, "pose", LATCHED_QOS)
+
+    def interrupt(self) -> None:
+        """An exposure has no pose: no velocity is taken across it."""
         self._last = None
 
     def publish_pictures(self, outcome: Outcome, item: RigMessage, points: _Points) -> None:
@@ -77,6 +92,8 @@ class Outputs:
         """
         self._publish_images(outcome, item)
         header = self._map_header(outcome)
+        if outcome.published:
+            self._publish_path(header, item.stamp_ns)
         found = outcome.localization
         if found is None:
             return
@@ -105,7 +122,7 @@ class Outputs:
         return Header(frame_id=self._config.global_frame_id, stamp=outcome.header.stamp)
 
     def publish_pose(self, outcome: Outcome, stamp_ns: int) -> None:
-        """Publish pose, odometry and path of an exposure that was localized."""
+        """Publish pose and odometry of an exposure that was localized."""
         assert outcome.map_from_base is not None
         assert outcome.covariance is not None
         header = self._map_header(outcome)
@@ -124,7 +141,11 @@ class Outputs:
             self._odometry.publish(odometry)
         self._last = (fix, covariance)
         self._poses.append(PoseStamped(header=header, pose=message.pose.pose))
-        if self._path.get_subscription_count():
+
+    def _publish_path(self, header: Header, stamp_ns: int) -> None:
+        is_due = stamp_ns - self._path_ns >= _PATH_PERIOD_NS
+        if is_due and self._path.get_subscription_count():
+            self._path_ns = stamp_ns
             self._path.publish(Path(header=header, poses=list(self._poses)))
 
     def _publish_images(self, outcome: Outcome, item: RigMessage) -> None:
@@ -132,12 +153,13 @@ class Outputs:
         if found is None:
             return
         cameras = zip(outcome.cameras, outcome.headers, found.views, strict=False)
-        for place, (name, header, view) in enumerate(cameras):
+        images = {message.name: message.image for message in item.cameras}
+        for name, header, view in cameras:
             if self._confidence[name].get_subscription_count():
                 picture = array_to_image(view.confidence_image(), "32FC1", header)
                 self._confidence[name].publish(picture)
             if self._overlay[name].get_subscription_count():
-                pixels = message_to_array(item.cameras[place].image)
+                pixels = message_to_array(images[name])
                 if view.evidence is not None:
                     pixels = draw_evidence(pixels, view.evidence)
                 encoding = "rgb8" if pixels.ndim == 3 else "mono8"

@@ -128,6 +128,8 @@ class Session:
             return
         if outcome.published:
             self.outputs.publish_pose(outcome, item.stamp_ns)
+        else:
+            self.outputs.interrupt()
         self.localized += outcome.published
         if outcome.reason:
             name = STATUS_NAMES[outcome.status]

@@ -9,8 +9,10 @@ from pixloc_core.localizer.fix import Fix
 
 # Poses further apart than this say nothing about the velocity now.
 _LONGEST_S = 2.0
-# Variance of a velocity that is not known: large, but a filter can still invert it.
-_UNKNOWN = 1e6
+# Variance of a velocity that is not known, (m/s)^2 and (rad/s)^2: a standard deviation of 32 m/s
+# weighs nothing beside anything measured. Filters that invert the sum with their own covariance
+# lose digits with larger numbers; robot_localization asks not to inflate covariances.
+UNKNOWN_VARIANCE = 1e3
 
 
 def twist_between(
@@ -24,12 +26,12 @@ def twist_between(
 
     Returns:
         Linear and angular velocity with their covariance; where there is no earlier pose within
-        two seconds, zero with a variance of 1e6.
+        two seconds, zero with `UNKNOWN_VARIANCE`.
     """
     message = TwistWithCovariance()
     seconds = 0.0 if before is None else (now[0].stamp_ns - before[0].stamp_ns) / 1e9
     if before is None or not 0 < seconds <= _LONGEST_S:
-        message.covariance = (np.eye(6) * _UNKNOWN).flatten().tolist()
+        message.covariance = (np.eye(6) * UNKNOWN_VARIANCE).flatten().tolist()
         return message
     first, last = before[0].map_from_base, now[0].map_from_base
     base_from_map = last.R.mT

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import threading
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from pixloc_core.geometry import Pose
 from pixloc_core.localizer.fix import Fix
 from pixloc_ros.conversions import pose_from_message, pose_to_transform, stamp_to_ns
 from pixloc_ros.interfaces import TFMessage
-from pixloc_ros.twist import twist_between
+from pixloc_ros.twist import UNKNOWN_VARIANCE, twist_between
 
 
 class Audience:
@@ -42,11 +43,17 @@ class Audience:
 
 
 @pytest.fixture
-def bench(make_bench) -> Bench:
+def bench(make_bench, monkeypatch) -> Bench:
     """Tracked since second 3; the core moves the robot by 0.25 m with each image."""
     bench = make_bench()
     bench.give_initialpose(pose(10.0))
-    assert bench.ask(3.0).published
+    outputs = bench.node._session.outputs
+    publish, is_done = outputs.publish_pictures, threading.Event()
+    with monkeypatch.context() as patch:
+        patch.setattr(outputs, "publish_pictures", lambda *args: publish(*args) or is_done.set())
+        assert bench.ask(3.0).published
+        # They come after the status: who listens from now on must not hear those of this image.
+        assert is_done.wait(10.0)
     return bench
 
 
@@ -78,8 +85,26 @@ def test_a_pose_that_begins_anew_is_no_velocity(bench, audience):
     wait(lambda: len(heard) == 2, "odometry")
     assert heard[0].pose.pose.position.x == pytest.approx(50.25)
     assert heard[0].twist.twist.linear.x == 0.0
-    assert heard[0].twist.covariance[0] == pytest.approx(1e6)
+    assert heard[0].twist.covariance[0] == UNKNOWN_VARIANCE
     assert heard[1].twist.twist.linear.x == pytest.approx(0.25)
+
+
+def test_a_velocity_does_not_bridge_an_image_without_a_pose(bench, audience):
+    heard = audience.listen(Odometry, "odometry", audience.outputs._odometry)
+    assert not bench.ask(3.5, value=5).published
+    assert bench.ask(4.0).published
+    assert bench.ask(4.5).published
+    wait(lambda: len(heard) == 2, "odometry")
+    assert heard[0].twist.twist.linear.x == 0.0
+    assert heard[0].twist.covariance[0] == UNKNOWN_VARIANCE
+    assert heard[1].twist.twist.linear.x == pytest.approx(0.5)
+
+
+def test_an_unknown_velocity_is_loose_but_no_burden_for_a_filter():
+    """Looser than anything measured, without the huge numbers that filters ask not to be given."""
+    variances = np.diag(np.reshape(twist_between(None, fix(1.0, pose())).covariance, (6, 6)))
+    assert (variances >= 30.0**2).all()
+    assert (variances <= 1e4).all()
 
 
 def test_the_path_grows_with_every_pose_and_is_kept_for_late_listeners(bench, audience):
@@ -107,6 +132,27 @@ def test_a_path_is_bounded(make_bench):
         bench.ask(float(second))
     wait(lambda: heard and heard[-1].header.stamp.sec == 8, "path")
     assert [item.header.stamp.sec for item in heard[-1].poses] == [6, 7, 8]
+
+
+def test_a_path_is_published_once_a_second_and_after_the_status(bench, audience, monkeypatch):
+    """A thousand poses cost more than the status that others wait for."""
+    outputs, order = audience.outputs, []
+
+    def note(name: str) -> None:
+        publisher = getattr(outputs, f"_{name}")
+        publish = publisher.publish
+        monkeypatch.setattr(publisher, "publish", lambda m: order.append(name) or publish(m))
+
+    heard = audience.listen(Path, "path", outputs._path)
+    note("path")
+    note("status")
+    for tenth in range(31, 43):
+        assert bench.ask(tenth / 10).published
+    wait(lambda: len(heard) == 2, "path")
+    assert [round(stamp_to_ns(m.header.stamp) / 1e8) for m in heard] == [31, 41]
+    assert order[:2] == ["status", "path"]
+    assert order[2:] == ["status"] * 10 + ["path", "status"]
+    assert len(heard[-1].poses) == 12
 
 
 def test_map_points_carry_residual_and_weight(bench, audience):
@@ -260,4 +306,6 @@ def test_poses_that_say_nothing_about_the_velocity_leave_it_unknown(seconds):
         twist_between(fix(1.0, pose()), fix(1.0 + seconds, pose(5.0))),
     ):
         assert twist.twist.linear.x == 0.0
-        np.testing.assert_allclose(np.reshape(twist.covariance, (6, 6)), np.eye(6) * 1e6)
+        np.testing.assert_allclose(
+            np.reshape(twist.covariance, (6, 6)), np.eye(6) * UNKNOWN_VARIANCE
+        )
