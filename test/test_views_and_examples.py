@@ -24,6 +24,7 @@ TOPICS = {
     "image": "Image",
 }
 NODE = NodeConfig()
+LOCALIZER = "/**/localizer"
 
 
 def load_yaml(name: str) -> Any:
@@ -119,17 +120,17 @@ def parameters(name: str, node: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", ["robot_localization.yaml", "nav2.yaml"])
 def test_examples_give_the_localizer_frames_that_it_has(name):
-    ours = parameters(name, "localizer")
+    ours = parameters(name, LOCALIZER)
     for frame in ("global_frame_id", "odom_frame_id", "base_frame_id"):
         assert ours[frame] == getattr(NODE, frame)
 
 
 def test_one_publisher_has_the_edge_from_map_to_odom():
-    assert parameters("robot_localization.yaml", "localizer")["tf_broadcast"] is False
+    assert parameters("robot_localization.yaml", LOCALIZER)["tf_broadcast"] is False
     ekf = parameters("robot_localization.yaml", "ekf_map")
     assert ekf["publish_tf"]
     assert ekf["world_frame"] == ekf["map_frame"] == NODE.global_frame_id
-    assert parameters("nav2.yaml", "localizer")["tf_broadcast"] is True
+    assert parameters("nav2.yaml", LOCALIZER)["tf_broadcast"] is True
 
 
 def test_the_filter_takes_our_pose_with_its_delay():
@@ -149,7 +150,7 @@ def test_nav2_manages_the_localizer_without_bond():
     assert "localizer" in manager["node_names"]
     assert "amcl" not in manager["node_names"]
     assert manager["bond_timeout"] == 0.0
-    assert parameters("nav2.yaml", "localizer")["autostart"] is False
+    assert parameters("nav2.yaml", LOCALIZER)["autostart"] is False
     costmap = load_yaml("nav2.yaml")["global_costmap"]["global_costmap"]["ros__parameters"]
     assert costmap["global_frame"] == NODE.global_frame_id
     assert costmap["robot_base_frame"] == NODE.base_frame_id

@@ -53,6 +53,16 @@ def test_shipped_file_gives_the_default_configs(ros):
     assert unknown_overrides(node) == []
 
 
+@pytest.mark.parametrize("namespace", ["/", "/robot", "/fleet/robot"])
+@pytest.mark.parametrize(
+    ("name", "value"), [("nav2.yaml", True), ("robot_localization.yaml", False)]
+)
+def test_an_example_configuration_holds_in_any_namespace(ros, namespace, name, value):
+    ros("--params-file", str(SHIPPED.with_name(name)), "-r", f"__ns:={namespace}")
+    node = Node("localizer", automatically_declare_parameters_from_overrides=True)
+    assert node.get_parameter("tf_broadcast").value is value
+
+
 def test_every_parameter_has_a_description_and_only_dynamic_ones_may_change(ros):
     ros()
     node, _, _ = declared()
