@@ -1,7 +1,9 @@
 """What people and other nodes ask of a localizer node: services, parameters, its lifecycle."""
 
+from collections.abc import Callable
 from typing import Any
 
+from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
@@ -9,7 +11,7 @@ from rcl_interfaces.msg import SetParametersResult
 from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from robot_bench import wait
+from robot_bench import Bench, wait
 from std_srvs.srv import Empty, SetBool
 
 from pixloc_core.geometry import Pose
@@ -18,6 +20,22 @@ from pixloc_ros.interfaces import LoadMap, SetInitialPose
 
 CONFIGURE, CLEANUP = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_CLEANUP
 ACTIVATE, DEACTIVATE = Transition.TRANSITION_ACTIVATE, Transition.TRANSITION_DEACTIVATE
+
+
+def report(bench: Bench, name: str, send: Callable[[], object]) -> DiagnosticStatus:
+    """The next entry on /diagnostics about a second in which an image arrived.
+
+    Args:
+        bench: The node and its robot.
+        name: Of the entry.
+        send: Sends one more image, where the last one fell into the second before.
+    """
+    for _ in range(10):
+        entry = bench.diagnosis(name)
+        if entry.level != DiagnosticStatus.STALE:
+            return entry
+        send()
+    raise AssertionError("the node hears no images")
 
 
 class Operator:

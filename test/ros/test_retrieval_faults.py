@@ -1,5 +1,6 @@
 """A retrieval service that is absent, slow, or lies: what others see of it."""
 
+import re
 import threading
 import time
 from typing import Any
@@ -155,7 +156,8 @@ def test_a_wrong_place_first_and_the_right_one_second_ends_at_the_right_place(be
     xs = {round(message.pose.pose.position.x, 6) for message in bench.robot.poses}
     assert xs == {10.0}
     published = [status for status in statuses if status.published]
-    assert published[0].state_reason == "confirmed by 3 images"
+    confirmed = re.fullmatch(r"confirmed by (\d+) images", published[0].state_reason)
+    assert int(confirmed[1]) >= 3
 
 
 def test_wrong_places_alone_never_put_anything_on_pose(bench):

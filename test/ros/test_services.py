@@ -7,7 +7,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from fake_localizer import SECOND, FakeMap, image_message, pose
 from knowing_localizer import KnowingLocalizer
 from robot_bench import Bench, wait
-from robot_calls import Operator
+from robot_calls import Operator, report
 
 from pixloc_ros.interfaces import LocalizationStatus
 
@@ -76,7 +76,7 @@ def test_giving_the_pose_up_silences_at_once(bench):
     status = bench.ask(4.0)
     assert (status.state, status.status) == (LOST, NO_PRIOR)
     assert "asked to look for the robot" in status.state_reason
-    entry = bench.diagnosis("localization")
+    entry = report(bench, "localization", lambda: bench.ask(4.2))
     assert entry.level == DiagnosticStatus.ERROR
     assert not bench.robot.map_to_odom
     assert len(bench.robot.poses) == 1
