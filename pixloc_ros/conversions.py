@@ -1,8 +1,9 @@
-"""Poses, covariances, stamps and cameras: between ROS messages and the core (pure functions).
+"""Poses, covariances, stamps and cameras: between ROS messages and the core.
 
 Images are in `image_conversions.py`. The mathematics of the covariance is in docs/covariance.md.
 """
 
+import logging
 from typing import Any
 
 import torch
@@ -21,6 +22,8 @@ from pixloc_core.errors import FormatError, FrameError
 from pixloc_core.geometry import Camera, Pose
 from pixloc_core.shapes import Float, Tensor
 from pixloc_ros.transform_tree import RigidTransform
+
+logger = logging.getLogger(__name__)
 
 NANOSECONDS = 1_000_000_000
 
@@ -148,6 +151,8 @@ class CameraReader:
         if self._camera is None or key != self._key:
             self._camera = Camera.from_camera_info(info, rectified=self._rectified)
             self._key = key
+            if self._rectified:
+                _warn_of_baseline(info)
         expected = tuple(round(size) for size in self._camera.size.tolist())
         if expected != image_size:
             raise FormatError(
@@ -155,6 +160,17 @@ class CameraReader:
                 f"but camera_info describes {expected[0]}x{expected[1]}"
             )
         return self._camera
+
+
+def _warn_of_baseline(info: CameraInfo) -> None:
+    """P of a pair's second camera has its offset from the first one, which is not used."""
+    tx, ty = info.p[3], info.p[7]
+    if tx or ty:
+        logger.warning(
+            "camera_info of %r: P has Tx = %g, Ty = %g, which are not used: the frame of the "
+            "images must stand at the optical centre of this camera, not of the pair's first one",
+            *(info.header.frame_id, tx, ty),
+        )
 
 
 def _content(info: CameraInfo) -> tuple[Any, ...]:

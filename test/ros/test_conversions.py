@@ -128,6 +128,27 @@ def test_unchanged_calibration_is_parsed_once_and_a_changed_one_again():
     assert reader.read(changed, (640, 480)).f.tolist() == [600.0, 510.0]
 
 
+STEREO = [450.0, 0.0, 319.5, -45.0, 0.0, 460.0, 239.5, 0.0, 0.0, 0.0, 1.0, 0.0]
+
+
+def test_the_baseline_of_a_rectified_stereo_camera_is_told_once_for_each_calibration(caplog):
+    reader = CameraReader(rectified=True)
+    for _ in range(3):
+        assert reader.read(camera_info(p=STEREO), (640, 480)).f.tolist() == [450.0, 460.0]
+    assert len(caplog.messages) == 1
+    assert "Tx = -45, Ty = 0, which are not used" in caplog.messages[0]
+    reader.read(camera_info(p=[*STEREO[:3], -50.0, *STEREO[4:]]), (640, 480))
+    assert len(caplog.messages) == 2
+    assert "Tx = -50" in caplog.messages[1]
+
+
+@pytest.mark.parametrize(("rectified", "p"), [(False, STEREO), (True, None)])
+def test_no_baseline_is_told_where_there_is_none_or_it_plays_no_part(caplog, rectified, p):
+    info = camera_info() if p is None else camera_info(p=p)
+    CameraReader(rectified=rectified).read(info, (640, 480))
+    assert caplog.messages == []
+
+
 @pytest.mark.parametrize(
     ("changes", "size", "words"),
     [
