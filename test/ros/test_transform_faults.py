@@ -159,6 +159,20 @@ def test_a_clock_that_is_set_back_forgets_poses_transforms_and_path(make_bench):
     assert (status.published, status.header.stamp.sec) == (True, 3)
 
 
+def test_an_image_of_the_future_is_refused(make_bench):
+    """Simulated time that nobody tells, or a camera with a clock of its own."""
+    bench = make_bench("-p", "use_sim_time:=true")
+    status = bench.ask(8.0)
+    assert (status.status, status.published) == (BAD_INPUT, False)
+    assert "8.0 s in the future of the clock of this node" in status.reason
+    clock = bench.robot.node.create_publisher(Clock, "/clock", 10)
+    wait(clock.get_subscription_count, "connection")
+    clock.publish(Clock(clock=ns_to_stamp(8 * SECOND)))
+    wait(lambda: bench.node.get_clock().now().nanoseconds == 8 * SECOND, "clock")
+    bench.give_initialpose(pose(10.0))
+    assert bench.ask(8.1).published
+
+
 def test_a_bag_that_starts_again_starts_where_it_started(make_bench):
     arguments = ("set_initial_pose:=true", "initial_pose.x:=10.0", "use_sim_time:=true")
     bench = make_bench(*(word for value in arguments for word in ("-p", value)))
