@@ -1,5 +1,6 @@
 """Images of the cameras of a rig that belong to one exposure, as messages."""
 
+import itertools
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -9,6 +10,8 @@ from pixloc_ros.conversions import stamp_to_ns
 
 # Exposures that wait for images of other cameras.
 _MOST_WAITING = 4
+# Images of every camera without one exposure, from which on they are said to be apart.
+_ENOUGH = 3
 
 
 @dataclass(frozen=True)
@@ -55,12 +58,44 @@ class _Exposure:
     images: dict[str, CameraMessage] = field(default_factory=dict)
 
 
+class _Gaps:
+    """How far the images of the cameras are apart, since the last exposure."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self._pairs = tuple(itertools.combinations(names, 2))
+        self._counts = dict.fromkeys(names, 0)
+        self._newest: dict[str, int] = {}
+        self._smallest: dict[tuple[str, str], int] = {}
+
+    def add(self, name: str, stamp: int) -> None:
+        self._counts[name] += 1
+        self._newest[name] = stamp
+        for pair in self._pairs:
+            if name in pair and all(other in self._newest for other in pair):
+                gap = abs(self._newest[pair[0]] - self._newest[pair[1]])
+                self._smallest[pair] = min(gap, self._smallest.get(pair, gap))
+
+    def clear(self) -> None:
+        """An exposure is complete. The newest images stay: the next ones may belong to them."""
+        self._counts = dict.fromkeys(self._counts, 0)
+        self._smallest.clear()
+
+    def widest(self) -> tuple[tuple[str, str], int] | None:
+        """The pair whose images come least close, and how close; None while there are few."""
+        if min(self._counts.values()) < _ENOUGH or not self._smallest:
+            return None
+        return max(self._smallest.items(), key=lambda item: item[1])
+
+
 class RigSynchronizer:
     """Puts images of about the same stamp together.
 
     An exposure is complete when every camera has delivered. One that still waits when a later
     one completes is given up; a camera that has said nothing for a second is not waited for, so
     that a rig lives on when one of its cameras dies.
+
+    Attributes:
+        given_up: Exposures given up so far.
     """
 
     def __init__(self, names: tuple[str, ...], slop_s: float, patience_s: float = 1.0) -> None:
@@ -77,12 +112,31 @@ class RigSynchronizer:
         self._waiting: deque[_Exposure] = deque(maxlen=_MOST_WAITING)
         self._newest: dict[str, int] = {}
         self._first_ns: int | None = None
+        self._gaps = _Gaps(names)
+        self.given_up = 0
 
     def clear(self) -> None:
         """Forget the images that wait: time was set back."""
         self._waiting.clear()
         self._newest.clear()
         self._first_ns = None
+        self._gaps = _Gaps(self._names)
+
+    @property
+    def apart(self) -> str:
+        """Which images come too far apart to be of one exposure, in one line; else empty.
+
+        Said where every camera has delivered some images since the last exposure.
+        """
+        found = self._gaps.widest()
+        if found is None or found[1] <= self._slop_ns:
+            return ""
+        (first, second), gap = found
+        gap_ms, slop_ms = (round(ns / 1e6, 1) for ns in (gap, self._slop_ns))
+        return (
+            f"images of {first} and {second} are {gap_ms:g} ms apart, "
+            f"limit {slop_ms:g} ms (sync_slop)"
+        )
 
     @property
     def silent(self) -> tuple[str, ...]:
@@ -98,13 +152,15 @@ class RigSynchronizer:
         if self._first_ns is None:
             self._first_ns = stamp
         self._newest[message.name] = stamp
+        self._gaps.add(message.name, stamp)
         exposure = self._find(stamp)
         exposure.images[message.name] = message
         needed = [name for name in self._names if self._is_alive(name, stamp)]
         if not all(name in exposure.images for name in needed):
             return None
         while self._waiting and self._waiting[0].stamp_ns <= exposure.stamp_ns:
-            self._waiting.popleft()
+            self.given_up += self._waiting.popleft() is not exposure
+        self._gaps.clear()
         images = tuple(exposure.images[n] for n in self._names if n in exposure.images)
         return RigMessage(images, arrived_s)
 
@@ -113,6 +169,7 @@ class RigSynchronizer:
             if abs(exposure.stamp_ns - stamp) <= self._slop_ns:
                 return exposure
         exposure = _Exposure(stamp)
+        self.given_up += len(self._waiting) == _MOST_WAITING
         self._waiting.append(exposure)
         return exposure
 

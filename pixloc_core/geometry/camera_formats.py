@@ -110,6 +110,9 @@ def write_colmap(intrinsics: Intrinsics) -> dict[str, Any]:
 def read_camera_info(message: Any, *, rectified: bool) -> Intrinsics:
     """Intrinsics at full resolution of a sensor_msgs/CameraInfo, before binning and region.
 
+    The fourth column of P (offset of the second camera of a stereo pair) is not used: the camera
+    stands at its own optical centre.
+
     Raises:
         FormatError: If the camera is not calibrated or a field is senseless.
     """

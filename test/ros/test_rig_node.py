@@ -119,6 +119,56 @@ def test_three_cameras_in_any_order_give_one_exposure():
         assert [feed.names(name, 1000) for name in order] == ["", "", "abc"]
 
 
+def alternate(feed: Feed, gap: int, rounds: int = 6, first: int = 1000) -> list[str]:
+    """Exposures of two cameras at 10 Hz, the second `gap` milliseconds after the first."""
+    shots = [shot for r in range(rounds) for shot in (("a", 100 * r), ("b", 100 * r + gap))]
+    return [found for name, ms in shots if (found := feed.names(name, first + ms))]
+
+
+def test_cameras_out_of_step_are_told_with_the_smallest_difference():
+    feed = Feed(slop_s=0.01)
+    assert alternate(feed, 20, rounds=2) == []
+    assert feed.synchronizer.apart == ""
+    assert alternate(feed, 20, first=1200) == []
+    said = "images of a and b are 20 ms apart, limit 10 ms (sync_slop)"
+    assert feed.synchronizer.apart == said
+    # Of sixteen images four are waiting.
+    assert feed.synchronizer.given_up == 12
+    assert feed.names("a", 1800) == ""
+    assert feed.names("b", 1800) == "ab"
+    assert feed.synchronizer.apart == ""
+
+
+def test_cameras_in_step_give_nothing_up():
+    feed = Feed(slop_s=0.01)
+    assert alternate(feed, 10) == ["ab"] * 6
+    assert (feed.synchronizer.apart, feed.synchronizer.given_up) == ("", 0)
+
+
+def test_a_camera_of_half_the_rate_is_not_out_of_step():
+    feed = Feed()
+    for ms in range(1000, 2000, 100):
+        feed.names("a", ms)
+        if ms % 200 == 0:
+            assert feed.names("b", ms) == "ab"
+        assert feed.synchronizer.apart == ""
+    assert feed.synchronizer.given_up == 4
+
+
+def test_of_three_cameras_the_one_out_of_step_is_named():
+    feed = Feed(names=("a", "b", "c"))
+    for ms in range(1000, 1600, 100):
+        assert [feed.add("a", ms), feed.add("b", ms + 1), feed.add("c", ms + 40)] == [None] * 3
+    assert feed.synchronizer.apart == "images of a and c are 40 ms apart, limit 10 ms (sync_slop)"
+
+
+def test_a_dead_camera_is_silent_and_not_out_of_step():
+    feed = Feed()
+    for ms in range(1000, 1900, 100):
+        feed.add("a", ms)
+    assert feed.synchronizer.apart == ""
+
+
 # Through the node
 
 
