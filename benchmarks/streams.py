@@ -88,19 +88,21 @@ def streams(args: argparse.Namespace, config: RunConfig) -> list[Stream]:
     open_or_build_map(path, sfm, images, extractor)
     found = [Stream(name, sample / name, path, images, (0.1, 3.0)) for name in ("day", "evening")]
     for name, image_set in find_sets(args.data).items():
-        folder = image_set.folder
-        if not (folder / "timestamps.txt").exists():
+        folder, condition = image_set.folder, image_set.condition
+        stamps = folder / "timestamps.txt"
+        # Moved cameras mend the truth of single images, which a bag with one camera cannot.
+        if not stamps.exists() or image_set.centred:
             continue
         localizer = open_set(image_set, extractor, config, args.work)
-        truth = folder / "gt_poses_sfm.txt"
-        truth = truth if truth.exists() else folder / "gt_poses.txt"
+        suffix = f"_{condition}" if condition else ""
+        truth = folder / f"gt_poses_sfm{suffix}.txt"
         bag = args.work / f"{name}_bag"
         if not bag.exists():
             files = {
                 "--images": folder / "images",
-                "--list": folder / "timestamps.txt",
-                "--queries": folder / "queries_with_intrinsics.txt",
-                "--gt": truth,
+                "--list": _times(stamps, condition, args.work / f"{name}_times.txt"),
+                "--queries": folder / f"queries_with_intrinsics{suffix}.txt",
+                "--gt": truth if truth.exists() else folder / f"gt_poses{suffix}.txt",
                 "--out": bag,
             }
             _pixloc("bag", *(str(word) for pair in files.items() for word in pair))
@@ -109,6 +111,15 @@ def streams(args: argparse.Namespace, config: RunConfig) -> list[Stream]:
         map_path = localizer.feature_map.path
         found.append(Stream(name, bag, map_path, folder / "images", bounds))
     return found
+
+
+def _times(stamps: Path, condition: str, out: Path) -> Path:
+    """The list of times, for the images of a condition, which lie in a folder of that name."""
+    if not condition:
+        return stamps
+    lines = [line.split() for line in stamps.read_text().splitlines() if line[0] != "#"]
+    out.write_text("".join(f"{time} {condition}/{image}\n" for time, image, *_ in lines))
+    return out
 
 
 def kidnapping(seconds: float) -> list[tuple[str, str]]:

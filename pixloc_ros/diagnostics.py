@@ -1,11 +1,13 @@
 """What the node says about itself: the status of each image, and /diagnostics once a second."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from pixloc_core.localizer.supervisor import State
+from pixloc_ros.inputs import InputReport
 from pixloc_ros.interfaces import LocalizationStatus
 from pixloc_ros.latest_worker import WorkerCounts
 from pixloc_ros.outcome import Outcome
@@ -43,16 +45,17 @@ class NodeState:
         state: Of the localization, and its reason.
         outcome: Of the newest image taken up.
         latency_ms: Of that image, from its arrival to its pose.
-        counts: Images received, taken and dropped since the activation.
+        counts: Exposures received, taken and dropped since the activation.
         localized: Images localized since then.
         failures: Images in a row without a pose that was believed.
-        received_lately: Images received since the last report.
-        dropped_lately: Images given up for newer ones since the last report.
+        exposures_lately: Exposures received since the last report.
+        dropped_lately: Of them, those given up for newer ones.
         period_s: Time since the last report.
-        uncalibrated: Cameras without camera_info.
-        silent: Cameras of a rig without images.
+        heard: What came in.
         refused_transform: The newest transform that was refused, or empty.
-        odometry_problem: Why the newest image had no odometry, although there is some; or empty.
+        camera_problem: Why cameras of the rig are left out, or empty.
+        odometry_problem: Why the newest image had no odometry, although there is some, or
+            `tf_broadcast` needs it; or empty.
         retrieval: Whether the service is there, and why it did not answer last time.
         tf_owner: Who publishes map -> odom.
     """
@@ -68,21 +71,27 @@ class NodeState:
     counts: WorkerCounts
     localized: int
     failures: int
-    received_lately: int
+    exposures_lately: int
     dropped_lately: int
     period_s: float
-    uncalibrated: tuple[str, ...]
-    silent: tuple[str, ...]
+    heard: InputReport
     refused_transform: str
+    camera_problem: str
     odometry_problem: str
     retrieval: tuple[bool, str]
     tf_owner: str
 
 
 def status_message(
-    outcome: Outcome, counts: WorkerCounts, *, localized: int, failures: int, latency_ms: float
+    outcome: Outcome,
+    counts: WorkerCounts,
+    *,
+    received: int,
+    localized: int,
+    failures: int,
+    latency_ms: float,
 ) -> LocalizationStatus:
-    """LocalizationStatus of one image."""
+    """LocalizationStatus of one exposure."""
     message = LocalizationStatus(header=outcome.header, status=outcome.status)
     decision = outcome.decision
     message.state, message.state_reason = int(decision.state), decision.reason
@@ -95,7 +104,7 @@ def status_message(
     message.stages = list(outcome.stage_ms)
     message.stage_ms = list(outcome.stage_ms.values())
     message.latency_ms = latency_ms
-    message.images_received = counts.received
+    message.images_received = received
     message.images_taken = counts.taken
     message.images_dropped = counts.dropped
     message.images_localized = localized
@@ -132,8 +141,10 @@ def _verdict(state: NodeState) -> tuple[bytes, str]:
         level, text = DiagnosticStatus.WARN, f"{_PAUSED}; {text}"
     elif outcome is None:
         level, text = DiagnosticStatus.WARN, f"no image has been looked at yet: {reason}"
-    elif state.received_lately == 0:
+    elif state.heard.received_lately == 0:
         level, text = DiagnosticStatus.STALE, "no images arrive"
+    elif state.heard.apart:
+        level, text = DiagnosticStatus.WARN, state.heard.apart
     elif outcome.status in _WORST:
         level = DiagnosticStatus.ERROR
         text = f"{STATUS_NAMES[outcome.status]}: {outcome.reason}"
@@ -176,36 +187,49 @@ def _outcome_values(outcome: Outcome) -> dict[str, object]:
 
 
 def _input(node_name: str, state: NodeState) -> DiagnosticStatus:
-    rate = state.received_lately / max(state.period_s, 1e-3)
-    dropped = state.dropped_lately / max(state.received_lately, 1)
-    if state.refused_transform:
-        level, text = DiagnosticStatus.WARN, state.refused_transform
-    elif state.is_paused:
-        level, text = DiagnosticStatus.OK, _PAUSED
-    elif state.received_lately == 0:
+    heard = state.heard
+    rate = heard.received_lately / max(state.period_s, 1e-3)
+    level, text = DiagnosticStatus.OK, f"{rate:.1f} images/s"
+    problem = next(_input_problems(state, rate), "")
+    if state.is_paused:
+        text = _PAUSED
+    elif heard.received_lately == 0 and not state.refused_transform:
         level, text = DiagnosticStatus.STALE, "no images arrive"
-    elif state.uncalibrated:
-        level, text = DiagnosticStatus.WARN, f"images arrive, but no {_topics(state.uncalibrated)}"
-    elif state.silent:
-        level, text = DiagnosticStatus.WARN, f"no images from {', '.join(state.silent)}"
-    elif state.odometry_problem:
-        level, text = DiagnosticStatus.WARN, state.odometry_problem
-    elif dropped > _MANY_DROPPED:
-        level = DiagnosticStatus.WARN
-        text = f"{dropped:.0%} of {rate:.1f} images/s are given up for newer ones"
-    else:
-        level, text = DiagnosticStatus.OK, f"{rate:.1f} images/s"
+    elif problem:
+        level, text = DiagnosticStatus.WARN, problem
     values: dict[str, object] = {
         "image_rate_hz": f"{rate:.2f}",
-        "images_received": state.counts.received,
+        "images_received": heard.received,
         "images_taken": state.counts.taken,
         "images_dropped": state.counts.dropped,
-        "camera_info": not state.uncalibrated,
-        "silent_cameras": ", ".join(state.silent),
+        "exposures_given_up": heard.given_up,
+        "camera_info": not heard.uncalibrated,
+        "silent_cameras": ", ".join(heard.silent),
         "refused_transform": state.refused_transform,
+        "camera_problem": state.camera_problem,
         "odometry_problem": state.odometry_problem,
     }
     return _entry(f"{node_name}: input", level, text, values)
+
+
+def _input_problems(state: NodeState, rate: float) -> Iterator[str]:
+    """What is wrong with what comes in, the gravest first."""
+    dropped = state.dropped_lately / max(state.exposures_lately, 1)
+    heard = state.heard
+    if state.refused_transform:
+        yield state.refused_transform
+    if heard.uncalibrated:
+        yield f"images arrive, but no {_topics(heard.uncalibrated)}"
+    if heard.silent:
+        yield f"no images from {', '.join(heard.silent)}"
+    if heard.apart:
+        yield heard.apart
+    if state.camera_problem:
+        yield f"a camera is left out: {state.camera_problem}"
+    if state.odometry_problem:
+        yield state.odometry_problem
+    if dropped > _MANY_DROPPED:
+        yield f"{dropped:.0%} of {rate:.1f} images/s are given up for newer ones"
 
 
 def _topics(cameras: tuple[str, ...]) -> str:

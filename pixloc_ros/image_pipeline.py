@@ -3,29 +3,27 @@
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from typing import Protocol
 
-import torch
-
-from pixloc_core.errors import FormatError, FrameError, PixlocError
+from pixloc_core.errors import FormatError, PixlocError
 from pixloc_core.geometry import Pose
 from pixloc_core.localizer.covariance import base_covariance
 from pixloc_core.localizer.evidence_grade import grade
-from pixloc_core.localizer.fix import Fix, difference
+from pixloc_core.localizer.fix import Fix
 from pixloc_core.localizer.prior import Prior
 from pixloc_core.localizer.result import Localization
 from pixloc_core.localizer.supervisor import Decision, FrameReport, State, Supervisor
 from pixloc_core.localizer.view import View
+from pixloc_ros.exposure import ExposureReader
 from pixloc_ros.frames import FrameSource
-from pixloc_ros.image_decoding import DecodedImage, ImageDecoder
 from pixloc_ros.interfaces import LocalizationStatus as StatusMessage
 from pixloc_ros.node_config import NodeConfig
 from pixloc_ros.outcome import Outcome
 from pixloc_ros.prior_choice import PriorChoice, Start
-from pixloc_ros.prior_poses import InitialPose, PoseBuffer
+from pixloc_ros.prior_poses import InitialPose, PoseBuffer, configured_pose
 from pixloc_ros.retrieval_source import RetrievalSource
 from pixloc_ros.rig_messages import RigMessage
 
@@ -33,8 +31,8 @@ logger = logging.getLogger(__name__)
 
 # Stamps that go back further than this mean that time was set back.
 _BACKWARD_NS = 1_000_000_000
-# Motion by odometry from which on an image cannot be the one before to the last bit.
-_MOVED_M, _MOVED_RAD = 0.02, 0.02
+# Clocks of computers on one robot differ by less.
+AHEAD_NS = 1_000_000_000
 
 
 class Localizes(Protocol):
@@ -52,6 +50,9 @@ class ImagePipeline:
 
     The other methods may be called from any thread, at any time; what they change holds for the
     image in work, too.
+
+    Attributes:
+        camera_problem: Why cameras of the rig were left out of the last exposure; else empty.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class ImagePipeline:
         config: NodeConfig,
         retrieval: RetrievalSource | None = None,
         prior_poses: PoseBuffer | None = None,
+        now_ns: Callable[[], int] | None = None,
     ) -> None:
         """Put the parts together.
 
@@ -70,22 +72,25 @@ class ImagePipeline:
             config: Settings.
             retrieval: Where to ask when nothing is known.
             prior_poses: Poses of a filter.
+            now_ns: Time of the node's clock; images of the future are refused. None: there is
+                no clock.
 
         Raises:
             ConfigError: If a mask cannot be read.
         """
         self._localizer = localizer
-        self._frames = frames
+        self._now_ns = now_ns
         self._config = config
-        self._decoder = ImageDecoder(config)
+        self._reader = ExposureReader(config, frames)
         self._supervisor = Supervisor(config.state)
         self._choice = PriorChoice(config, frames, self._supervisor, retrieval, prior_poses)
+        self._is_rectified = config.image_is_rectified
         self._lock = threading.RLock()
         self._generation = 0
         self._initial: InitialPose | None = None
         self._map_from_odom: Pose | None = None
         self._last_ns = 0
-        self._last_odometry: Pose | None = None
+        self.camera_problem = ""
         self._stage_ms: dict[str, float] = {}
 
     def give(self, initial: InitialPose) -> None:
@@ -100,14 +105,21 @@ class ImagePipeline:
             self._generation += 1
             self._supervisor.reset(reason)
             self._choice.clear()
-            self._map_from_odom, self._last_ns, self._last_odometry = None, 0, None
+            self._reader.clear()
+            self._map_from_odom, self._last_ns = None, 0
+
+    def start_again(self, reason: str) -> None:
+        """Time was set back: forget everything; a bag that starts again starts where it did."""
+        with self._lock:
+            self.reset(reason)
+            self._initial = configured_pose(self._config)
 
     def relocalize(self, reason: str) -> None:
         """Give the pose up; look for the robot in the whole map."""
         with self._lock:
             self._generation += 1
             self._supervisor.lose(reason)
-            self._choice.clear()
+            self._choice.seek()
             self._initial, self._map_from_odom = None, None
 
     def use(self, localizer: Localizes, config: NodeConfig) -> None:
@@ -116,8 +128,9 @@ class ImagePipeline:
             self._localizer, self._config = localizer, config
             self._supervisor.config = config.state
             self._choice.config = config
-            if config.image_is_rectified != self._decoder.is_rectified:
-                self._decoder = ImageDecoder(config)
+            if config.image_is_rectified != self._is_rectified:
+                self._is_rectified = config.image_is_rectified
+                self._reader.use(config)
 
     @property
     def state(self) -> tuple[State, str]:
@@ -169,23 +182,26 @@ class ImagePipeline:
         stamp_ns = item.stamp_ns
         self._check_stamp(stamp_ns)
         with self._stage("decode"):
-            images = [self._decoder.decode(message) for message in item.cameras]
+            decoded = self._reader.decode(item)
         with self._stage("frames"):
-            frame_ids = [message.image.header.frame_id for message in item.cameras]
-            base_from_cam = [self._find_camera(frame, stamp_ns) for frame in frame_ids]
             odometry = self._choice.odometry(stamp_ns)
-            self._check_frozen(item, images, odometry)
-            with self._lock:
-                generation, localizer = self._generation, self._localizer
-                start = self._begin(item, base_from_cam, odometry)
+            exposure = self._reader.place(item, decoded, odometry)
+            initial = self._timed_initial(stamp_ns)
+            heard = self._choice.hear(stamp_ns, odometry)
+        self.camera_problem = exposure.problem
+        with self._lock:
+            generation, localizer = self._generation, self._localizer
+            if initial is not None:
+                self._begin_at(*initial)
+            start = self._choice.start(exposure, stamp_ns, odometry, heard)
         outcome = Outcome(
-            item.cameras[0].image.header,
+            exposure.messages[0].image.header,
             StatusMessage.LOCALIZED,
             Decision(*self.state),
             prior_source=start.source,
-            cameras=tuple(message.name for message in item.cameras),
-            headers=tuple(message.image.header for message in item.cameras),
-            base_from_cam=base_from_cam[0],
+            cameras=tuple(message.name for message in exposure.messages),
+            headers=tuple(message.image.header for message in exposure.messages),
+            base_from_cam=exposure.base_from_cam[0],
             odom_from_base=odometry,
         )
         if start.map_from_base is None:
@@ -194,9 +210,9 @@ class ImagePipeline:
             return replace(
                 outcome, status=StatusMessage.NO_PRIOR, reason=start.problem, decision=decision
             )
-        cam_from_map = (start.map_from_base @ base_from_cam[0]).inv()
-        views = _views(images, base_from_cam)
-        found = localizer.localize_views(views, Prior.from_pose(cam_from_map), search=start.search)
+        cam_from_map = (start.map_from_base @ exposure.base_from_cam[0]).inv()
+        prior = Prior.from_pose(cam_from_map)
+        found = localizer.localize_views(exposure.views(), prior, search=start.search)
         self._add_stages(found)
         with self._lock:
             if generation != self._generation:
@@ -208,23 +224,26 @@ class ImagePipeline:
                 )
             return self._finish(replace(outcome, localization=found), start, stamp_ns)
 
-    def _begin(
-        self, item: RigMessage, base_from_cam: Sequence[Pose], odometry: Pose | None
-    ) -> Start:
-        """Where to look for the robot in this exposure."""
-        initial, self._initial = self._initial, None
-        if initial is not None:
-            self._choice.clear()
-            stamp_ns = initial.stamp_ns or item.stamp_ns
-            fix = Fix(
-                stamp_ns,
-                initial.map_from_base,
-                self._choice.odometry_near(stamp_ns),
-                initial.source,
-            )
-            self._supervisor.start(fix, given=initial.source == "initialpose")
-            self._map_from_odom = None
-        return self._choice.start(item, base_from_cam, odometry)
+    def _timed_initial(self, stamp_ns: int) -> tuple[InitialPose, Fix] | None:
+        """The initial pose given since the last image, with the odometry at its stamp.
+
+        Without the lock: this may wait for transforms, which the executor's thread brings.
+        """
+        initial = self._initial
+        if initial is None:
+            return None
+        given_ns = initial.stamp_ns or stamp_ns
+        odometry = self._choice.odometry_near(given_ns)
+        return initial, Fix(given_ns, initial.map_from_base, odometry, initial.source)
+
+    def _begin_at(self, initial: InitialPose, fix: Fix) -> None:
+        """Begin anew, unless another pose was given meanwhile."""
+        if self._initial is not initial:
+            return
+        self._initial = None
+        self._choice.clear()
+        self._supervisor.start(fix, given=initial.source == "initialpose")
+        self._map_from_odom = None
 
     def _finish(self, outcome: Outcome, start: Start, stamp_ns: int) -> Outcome:
         """What the answer of the core means."""
@@ -265,55 +284,27 @@ class ImagePipeline:
         return decision
 
     def _check_stamp(self, stamp_ns: int) -> None:
-        """Refuse images without time, or of the past.
+        """Refuse images without time, of the future, or of the past.
 
         Raises:
             FormatError: In one line.
         """
         if stamp_ns == 0:
             raise FormatError("image has stamp 0, expected its time of exposure")
+        ahead_ns = 0 if self._now_ns is None else stamp_ns - self._now_ns()
+        if ahead_ns > AHEAD_NS:
+            raise FormatError(
+                f"image lies {ahead_ns / 1e9:.1f} s in the future of the clock of this node, "
+                "expected the time of its exposure (is use_sim_time set without /clock?)"
+            )
         back_ns = self._last_ns - stamp_ns
         if back_ns > _BACKWARD_NS:
-            self.reset("the stamps of the images were set back: waiting for a first pose")
+            self.start_again("the stamps of the images were set back: waiting for a first pose")
         elif self._last_ns and back_ns >= 0:
             raise FormatError(
                 f"image is {back_ns / 1e9:.3f} s older than the one before, expected a later stamp"
             )
         self._last_ns = stamp_ns
-
-    def _check_frozen(
-        self, item: RigMessage, images: Sequence[DecodedImage], odometry: Pose | None
-    ) -> None:
-        """Refuse a camera that repeats its last image while the robot moves.
-
-        Raises:
-            FormatError: In one line.
-        """
-        last, moved = self._last_odometry, False
-        if last is not None and odometry is not None:
-            distance, angle = difference(last, odometry)
-            moved = distance > _MOVED_M or angle > _MOVED_RAD
-        frozen = [
-            self._decoder.is_frozen(message.name, image.pixels)
-            for message, image in zip(item.cameras, images, strict=True)
-        ]
-        if not any(frozen) or last is None:
-            self._last_odometry = odometry
-        if moved and any(frozen):
-            raise FormatError("image is frozen: the very pixels of the last one, but robot moved")
-
-    def _find_camera(self, image_frame: str, stamp_ns: int) -> Pose:
-        """`base_from_cam` at the stamp.
-
-        Raises:
-            FrameError: If it is not known.
-        """
-        override = "" if self._config.cameras else self._config.camera_frame_id
-        frame = override or image_frame
-        if not frame:
-            raise FrameError("image has no frame_id: set camera_frame_id")
-        base, timeout = self._config.base_frame_id, self._config.transform_timeout
-        return self._frames.lookup(base, frame, stamp_ns, timeout)
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
@@ -327,18 +318,3 @@ class ImagePipeline:
         for stage in fields(found.timings):
             name = stage.name.removesuffix("_ms")
             self._stage_ms[name] = float(getattr(found.timings, stage.name))
-
-
-def _views(images: Sequence[DecodedImage], base_from_cam: Sequence[Pose]) -> list[View]:
-    """Cameras relative to the first one."""
-    first = base_from_cam[0]
-    identity = Pose.identity(dtype=torch.float64)
-    return [
-        View(
-            image.pixels,
-            image.camera,
-            identity if index == 0 else (base_from_cam[index].inv() @ first).normalized(),
-            image.mask,
-        )
-        for index, image in enumerate(images)
-    ]

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from geometry_msgs.msg import PoseWithCovarianceStamped
@@ -12,13 +13,40 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from pixloc_core.errors import FrameError
 from pixloc_ros.conversions import rigid_from_initialpose, stamp_to_ns
+from pixloc_ros.image_pipeline import AHEAD_NS
 from pixloc_ros.node_config import NodeConfig
 from pixloc_ros.prior_poses import PoseBuffer, StampedPose
 from pixloc_ros.rig_messages import CameraMessage, RigMessage, RigSynchronizer
 
 
+@dataclass(frozen=True)
+class InputReport:
+    """What came in.
+
+    Attributes:
+        received: Images since the activation, of all cameras.
+        received_lately: Those since the last report.
+        given_up: Exposures of a rig of which not all images came in time.
+        uncalibrated: Cameras without a camera_info so far.
+        silent: Cameras of a rig that deliver no images, while others do.
+        apart: Which cameras of a rig are out of step, in one line; else empty.
+    """
+
+    received: int = 0
+    received_lately: int = 0
+    given_up: int = 0
+    uncalibrated: tuple[str, ...] = ()
+    silent: tuple[str, ...] = ()
+    apart: str = ""
+
+
 class Inputs:
-    """Hears images and calibrations, and hands on the images of each exposure."""
+    """Hears images and calibrations, and hands on the images of each exposure.
+
+    Attributes:
+        received: Images so far, of all cameras.
+        newest_ns: Stamp of the newest image.
+    """
 
     def __init__(
         self,
@@ -43,6 +71,7 @@ class Inputs:
         self._synchronizer = RigSynchronizer(config.camera_names, config.sync_slop)
         self._infos: dict[str, CameraInfo] = {}
         self.newest_ns = 0
+        self.received = self._reported = 0
         self._made: list[Any] = []
         for name in config.camera_names:
             self._subscribe_camera(name)
@@ -62,6 +91,14 @@ class Inputs:
         self._synchronizer.clear()
         self._prior_poses.clear()
         self.newest_ns = 0
+
+    def report(self) -> InputReport:
+        """How it stands; the next report begins here."""
+        lately, self._reported = self.received - self._reported, self.received
+        rig = self._synchronizer
+        return InputReport(
+            *(self.received, lately, rig.given_up, self.uncalibrated, self.silent, rig.apart)
+        )
 
     @property
     def uncalibrated(self) -> tuple[str, ...]:
@@ -100,6 +137,12 @@ class Inputs:
         self._made.append(made)
 
     def _take(self, message: CameraMessage) -> None:
+        self.received += 1
+        now_ns = int(self._node.get_clock().now().nanoseconds)
+        if message.stamp_ns - now_ns > AHEAD_NS:
+            # It takes no part in anything but the status, which says what is wrong with it.
+            self._on_exposure(RigMessage((message,), time.monotonic()))
+            return
         self.newest_ns = message.stamp_ns
         exposure = self._synchronizer.add(message, time.monotonic())
         if exposure is not None:

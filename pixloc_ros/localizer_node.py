@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import rclpy
-import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from rcl_interfaces.msg import SetParametersResult
@@ -26,18 +25,18 @@ from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 
 from pixloc_core.errors import ConfigError, FormatError, FrameError, PixlocError
-from pixloc_core.geometry import Pose
 from pixloc_core.localizer.supervisor import State
 from pixloc_ros.conversions import pose_from_rigid, rigid_from_initialpose, stamp_to_ns
 from pixloc_ros.diagnostics import NodeState, diagnostics
 from pixloc_ros.frames import listen
 from pixloc_ros.image_pipeline import ImagePipeline
+from pixloc_ros.inputs import InputReport
 from pixloc_ros.latest_worker import WorkerCounts
 from pixloc_ros.log_forwarding import Complaints, NodeLogHandler
-from pixloc_ros.node_config import InitialPoseConfig, NodeConfig
+from pixloc_ros.node_config import NodeConfig
 from pixloc_ros.opening import OpenedMap, open_map
 from pixloc_ros.parameters import Settings, unknown_overrides
-from pixloc_ros.prior_poses import InitialPose, PoseBuffer
+from pixloc_ros.prior_poses import InitialPose, PoseBuffer, configured_pose
 from pixloc_ros.retrieval_client import RetrievalClient
 from pixloc_ros.saved_pose import restore_pose, save_pose
 from pixloc_ros.services import Services
@@ -108,13 +107,11 @@ class LocalizerNode(LifecycleNode):
         """Open the map and warm up; fails where the map cannot be used, and says why."""
         started = time.monotonic()
         try:
-            self._engine = self._make_engine(self._settings.node.map)
-        except PixlocError as error:
-            self._problem = str(error)
-            self.get_logger().error(self._problem)
-            return _FAILED
-        self._map_path, self._problem = self._settings.node.map, ""
-        self._label = "inactive"
+            opened = self._opener(self._settings.node, self._map_path)
+            self._engine = self._make_engine(opened)
+        except Exception as error:  # noqa: BLE001 - rclpy would swallow it without a word
+            return self._fail(error)
+        self._problem, self._label = "", "inactive"
         seconds = time.monotonic() - started
         self.get_logger().info(f"map {self._map_path} opened in {seconds:.2f} s")
         if self._initial is None:
@@ -124,13 +121,16 @@ class LocalizerNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Listen, work, publish."""
         assert self._engine is not None
+        try:
+            self._session = Session(self, self._use_engine, self._prior_poses, self._complaints)
+        except Exception as error:  # noqa: BLE001 - rclpy would swallow it without a word
+            return self._fail(error)
         if self._initial is not None:
             self._engine.pipeline.give(self._initial)
             self._initial = None
-        self._session = Session(self, self._use_engine, self._prior_poses, self._complaints)
         self._session.pause(self._is_paused)
         self._reported = (time.monotonic(), WorkerCounts())
-        self._label = "active"
+        self._problem, self._label = "", "active"
         self.get_logger().info(f"the transform {self._edge} is published by {self._tf_owner}")
         return super().on_activate(state)
 
@@ -154,19 +154,36 @@ class LocalizerNode(LifecycleNode):
         self._label = "finalized"
         return _DONE
 
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Begin anew after a transition that raised."""
+        self._end_session()
+        self._engine = None
+        self._label = "unconfigured"
+        return _DONE
+
+    def _fail(self, error: Exception) -> TransitionCallbackReturn:
+        """Say why a transition fails; the node stays as it was."""
+        expected = isinstance(error, PixlocError)
+        self._problem = str(error) if expected else f"{type(error).__name__}: {error}"
+        self.get_logger().error(self._problem)
+        return _FAILED
+
     def _end_session(self) -> None:
         if self._session is not None:
             self._save_pose()
             self._session.close()
             self._session = None
 
-    def _make_engine(self, path: str) -> Engine:
-        """Raises PixlocError if the map cannot be used, or a mask."""
+    def _make_engine(self, opened: OpenedMap) -> Engine:
+        """Raises ConfigError if a setting does not fit the map, or a mask cannot be read."""
         settings = self._settings
-        opened = self._opener(settings.node, path)
-        localizer = opened.localizer(settings.core)
         pipeline = ImagePipeline(
-            localizer, self._frames, settings.node, self._retrieval, self._prior_poses
+            opened.localizer(settings.core),
+            self._frames,
+            settings.node,
+            self._retrieval,
+            self._prior_poses,
+            lambda: int(self.get_clock().now().nanoseconds),
         )
         return Engine(opened, pipeline, settings)
 
@@ -177,10 +194,8 @@ class LocalizerNode(LifecycleNode):
     def _first_pose(self) -> InitialPose | None:
         """Where to start: the parameter, or where the last run ended."""
         config = self._settings.node
-        if config.set_initial_pose:
-            return InitialPose(_pose_of(config.initial_pose), 0)
-        if not config.saved_pose_filepath:
-            return None
+        if config.set_initial_pose or not config.saved_pose_filepath:
+            return configured_pose(config)
         try:
             pose = restore_pose(Path(config.saved_pose_filepath), self._map_id())
         except FormatError as error:
@@ -234,17 +249,24 @@ class LocalizerNode(LifecycleNode):
             self._session.pause(paused)
         return "paused" if paused else "images are localized"
 
-    def switch_map(self, path: str) -> None:
+    def open_map(self, path: str) -> OpenedMap:
         """See `services.Controlled`."""
-        engine = self._make_engine(path)
+        return self._opener(self._settings.node, path)
+
+    def use_map(self, opened: OpenedMap, path: str) -> None:
+        """See `services.Controlled`."""
+        self._map_path = path
         if self._engine is None:
-            raise ConfigError(f"the node is {self._label}: configure it first")
-        old, self._engine, self._map_path, self._problem = self._engine, engine, path, ""
+            self.get_logger().info(f"map {path} will be used when the node is configured")
+            return
+        old, self._engine = self._engine, self._make_engine(opened)
+        self._problem = ""
         # The image in work must not say anything about the new map.
         old.pipeline.reset("another map is in use now")
         self._retrieval.cancel()
+        self._prior_poses.clear()
         if self._session is not None:
-            self._session.outputs.clear()
+            self._session.outputs.start_again()
         self.get_logger().info(f"map {path} is in use now: waiting for a first pose in it")
 
     def _on_refused(self, reason: str) -> None:
@@ -256,12 +278,7 @@ class LocalizerNode(LifecycleNode):
             # First, or an image of before would use up the pose of the new beginning.
             self._session.clear()
         if self._engine is not None:
-            self._engine.pipeline.reset("time was set back: waiting for a first pose")
-            if self._settings.node.set_initial_pose:
-                # A bag that starts again starts where it started.
-                self._engine.pipeline.give(
-                    InitialPose(_pose_of(self._settings.node.initial_pose), 0)
-                )
+            self._engine.pipeline.start_again("time was set back: waiting for a first pose")
         self._prior_poses.clear()
 
     # Parameters
@@ -336,12 +353,12 @@ class LocalizerNode(LifecycleNode):
             counts=counts,
             localized=0 if session is None else session.localized,
             failures=0 if engine is None else engine.pipeline.failures,
-            received_lately=counts.received - last.received,
+            exposures_lately=counts.received - last.received,
             dropped_lately=counts.dropped - last.dropped,
             period_s=now - then,
-            uncalibrated=() if session is None else session.inputs.uncalibrated,
-            silent=() if session is None else session.inputs.silent,
+            heard=InputReport() if session is None else session.inputs.report(),
             refused_transform=self._refused,
+            camera_problem="" if engine is None else engine.pipeline.camera_problem,
             odometry_problem="" if engine is None else engine.pipeline.odometry_problem,
             retrieval=(self._retrieval.is_available, self._retrieval.problem),
             tf_owner=self._tf_owner,
@@ -357,16 +374,6 @@ class LocalizerNode(LifecycleNode):
         self._engine = None
         self._log_handler.detach()
         self.destroy_node()
-
-
-def _pose_of(config: InitialPoseConfig) -> Pose:
-    """Pose of the parameters: rotations about fixed axes, x first (REP-103)."""
-    angles = torch.tensor([config.roll, config.pitch, config.yaw], dtype=torch.float64)
-    zero = torch.zeros(3, dtype=torch.float64)
-    turns = [Pose.from_aa(torch.diag(angles)[axis], zero) for axis in range(3)]
-    rotation = turns[2] @ turns[1] @ turns[0]
-    position = torch.tensor([config.x, config.y, config.z], dtype=torch.float64)
-    return Pose.from_Rt(rotation.R, position)
 
 
 def main(args: list[str] | None = None) -> int:

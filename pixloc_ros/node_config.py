@@ -1,10 +1,13 @@
 """Settings of the localizer node itself; those of the core are `LocalizerConfig`."""
 
+import re
 from dataclasses import dataclass
 
 from pixloc_core.config import check, section, setting
 from pixloc_core.errors import ConfigError
 from pixloc_core.localizer.state_config import StateConfig
+
+_TOPIC_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*(/[A-Za-z][A-Za-z0-9_]*)*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,8 +136,12 @@ class NodeConfig:
                 f"odom_frame_id is {self.odom_frame_id!r}, expected another frame than "
                 "global_frame_id and base_frame_id"
             )
-        if len(set(self.cameras)) < len(self.cameras) or "" in self.cameras:
-            raise ConfigError(f"cameras is {list(self.cameras)!r}, expected different names")
+        is_named = all(_TOPIC_NAME.fullmatch(name) for name in self.cameras)
+        if len(set(self.cameras)) < len(self.cameras) or not is_named:
+            raise ConfigError(
+                f"cameras is {list(self.cameras)!r}, expected different names that can begin a "
+                "topic: letters, digits, _ and /"
+            )
         if self.masks and len(self.masks) != max(1, len(self.cameras)):
             raise ConfigError(
                 f"masks names {len(self.masks)} files, expected one for each of "

@@ -1,6 +1,5 @@
 """Where to look for the robot in the next exposure: all that is known, in one order."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,11 +8,14 @@ from pixloc_core.errors import FrameError
 from pixloc_core.geometry import Pose
 from pixloc_core.localizer.fix import Fix
 from pixloc_core.localizer.supervisor import State, Supervisor
+from pixloc_ros.exposure import Exposure
 from pixloc_ros.frames import FrameSource
 from pixloc_ros.node_config import NodeConfig
 from pixloc_ros.prior_poses import PoseBuffer
 from pixloc_ros.retrieval_source import RetrievalAnswer, RetrievalQuery, RetrievalSource
-from pixloc_ros.rig_messages import RigMessage
+
+# Sources of a first pose that a filter does not overrule.
+GIVEN_BY_HAND = ("initialpose", "saved")
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,28 @@ class Start:
     problem: str = ""
 
 
+@dataclass(frozen=True)
+class Heard:
+    """What a filter says of the pose at a stamp.
+
+    Attributes:
+        map_from_base: Pose, or None.
+        source: "topic" or "tf".
+        problem: Why there is no pose.
+    """
+
+    map_from_base: Pose | None = None
+    source: str = ""
+    problem: str = ""
+
+
 class PriorChoice:
     """Chooses; state is the supervisor's, besides an answer of the retrieval that is in use.
 
     Attributes:
         config: Settings, which may change.
-        odometry_problem: Why the last image had no odometry, although there is some; else empty.
+        odometry_problem: Why the last image had no odometry, although there is some, or
+            `tf_broadcast` needs it; else empty.
     """
 
     def __init__(
@@ -58,6 +76,7 @@ class PriorChoice:
         self._answer: RetrievalAnswer | None = None
         self._tries = 0
         self._turn = 0
+        self._is_sought = False
 
     def clear(self) -> None:
         """Forget what the retrieval said."""
@@ -71,6 +90,10 @@ class PriorChoice:
         self.odometry_problem = ""
         # Nobody publishes odometry: waiting for it would cost every image the whole timeout.
         if not self._frames.knows(odom):
+            if self.config.tf_broadcast:
+                edge = f"{self.config.global_frame_id} -> {odom}"
+                problem = f"nothing on /tf names frame {odom!r}: {edge} cannot be published"
+                self.odometry_problem = problem
             return None
         try:
             return self._frames.lookup(odom, base, stamp_ns, self.config.transform_timeout)
@@ -83,19 +106,46 @@ class PriorChoice:
         found = self.odometry(stamp_ns)
         return self.odometry(None) if found is None else found
 
-    def start(
-        self, item: RigMessage, base_from_cam: Sequence[Pose], odometry: Pose | None
-    ) -> Start:
-        """Where to begin; asks the retrieval where that may help."""
-        source = self.config.prior_source
+    def hear(self, stamp_ns: int, odometry: Pose | None) -> Heard:
+        """What others say of the pose at a stamp, as far as it matters; may wait for /tf."""
+        source, supervisor = self.config.prior_source, self._supervisor
         if source == "topic":
-            return self._follow(item.stamp_ns, odometry)
-        supervisor, stamp_ns = self._supervisor, item.stamp_ns
-        if supervisor.predict(stamp_ns, odometry) is None and source in ("auto", "tf"):
-            self._start_elsewhere(stamp_ns, odometry)
+            return self._hear_topic(stamp_ns, odometry)
+        if source == "retrieval" or supervisor.predict(stamp_ns, odometry) is not None:
+            return Heard()
+        if self._is_sought and self._is_helped:
+            # Asked to look for the robot in the whole map: who was wrong is not asked again.
+            return Heard()
+        heard = self._hear_topic(stamp_ns, odometry) if source == "auto" else Heard()
+        return self._hear_tf(stamp_ns) if heard.map_from_base is None else heard
+
+    def seek(self) -> None:
+        """Look for the robot in the whole map, and not first where a filter has it."""
+        self.clear()
+        self._is_sought = True
+
+    def start(
+        self, exposure: Exposure, stamp_ns: int, odometry: Pose | None, heard: Heard
+    ) -> Start:
+        """Where to begin; asks the retrieval where that may help.
+
+        Args:
+            exposure: The images.
+            stamp_ns: Their stamp.
+            odometry: `odom_from_base` at its stamp, or None.
+            heard: Of `hear`, for this exposure.
+        """
+        source, supervisor = self.config.prior_source, self._supervisor
+        self._is_sought &= supervisor.published_fix is None
+        if heard.map_from_base is not None and supervisor.predict(stamp_ns, odometry) is None:
+            fix = Fix(stamp_ns, heard.map_from_base, odometry, heard.source)
+            # After a loss a filter is no wiser than we are: it lives on our poses.
+            supervisor.start(fix, given=not supervisor.was_tracking)
+        if source == "topic" and not self._is_given_by_hand:
+            return self._follow(heard)
         retrieved = None
         if source in ("auto", "retrieval") and self._retrieval is not None:
-            retrieved = self._ask(item, base_from_cam, odometry)
+            retrieved = self._ask(exposure, odometry)
         prediction = supervisor.predict(stamp_ns, odometry)
         if retrieved is not None:
             return self._join(retrieved, prediction.map_from_base if prediction else None)
@@ -103,68 +153,51 @@ class PriorChoice:
             return Start(None, problem=self._problem())
         # Where the retrieval will tell, a search around a pose that failed is a waste of time.
         search = not prediction.is_near and not self._is_helped
-        return Start(prediction.map_from_base, prediction.source, search or self._is_fresh)
+        return Start(prediction.map_from_base, prediction.source, search or supervisor.is_fresh)
 
     @property
-    def _is_fresh(self) -> bool:
-        """A pose was given from outside, and no image has been held against it yet."""
-        return self._supervisor.state is State.INITIALIZING and not self._supervisor.failures
+    def _is_given_by_hand(self) -> bool:
+        return self._supervisor.is_fresh and self._supervisor.fresh_source in GIVEN_BY_HAND
 
     @property
     def _is_helped(self) -> bool:
+        """Whether the retrieval will tell where to look."""
         retrieval = self._retrieval
         helps = self.config.prior_source in ("auto", "retrieval")
-        return helps and retrieval is not None and retrieval.is_available
+        return helps and retrieval is not None and retrieval.is_available and not retrieval.problem
 
-    def _follow(self, stamp_ns: int, odometry: Pose | None) -> Start:
+    def _follow(self, heard: Heard) -> Start:
         """Prior source `topic`: every image starts where the filter says."""
-        try:
-            expected = self._filtered(stamp_ns, odometry)
-        except FrameError as error:
-            return Start(None, problem=str(error))
-        supervisor = self._supervisor
-        if supervisor.state in (State.UNINITIALIZED, State.LOST):
-            supervisor.start(Fix(stamp_ns, expected, odometry, "topic"), given=True)
-        return Start(Pose(expected.data[None]), "topic", search=True, expected=expected)
+        if heard.map_from_base is None:
+            return Start(None, problem=heard.problem)
+        poses = Pose(heard.map_from_base.data[None])
+        return Start(poses, heard.source, search=True, expected=heard.map_from_base)
 
-    def _filtered(self, stamp_ns: int, odometry: Pose | None) -> Pose:
-        """Pose of the topic at the stamp, moved by odometry where it is older.
-
-        Raises:
-            FrameError: If there is none.
-        """
+    def _hear_topic(self, stamp_ns: int, odometry: Pose | None) -> Heard:
+        """Pose of the topic at the stamp, moved by odometry where it is older."""
         if self._prior_poses is None:
-            raise FrameError("no topic prior_pose")
-        pose, then_ns = self._prior_poses.at(stamp_ns, self.config.prior_max_age)
+            return Heard(problem="no topic prior_pose")
+        try:
+            pose, then_ns = self._prior_poses.at(stamp_ns, self.config.prior_max_age)
+        except FrameError as error:
+            return Heard(problem=str(error))
         then = None if then_ns == stamp_ns else self.odometry(then_ns)
-        return Fix(then_ns, pose, then).moved(odometry)
+        return Heard(Fix(then_ns, pose, then).moved(odometry), "topic")
 
-    def _start_elsewhere(self, stamp_ns: int, odometry: Pose | None) -> None:
-        """Begin at the pose of a filter, on its topic or on /tf, if there is one."""
-        config, found, source = self.config, None, ""
-        if config.prior_source == "auto" and self._prior_poses is not None:
-            try:
-                found, source = self._filtered(stamp_ns, odometry), "topic"
-            except FrameError:
-                found = None
+    def _hear_tf(self, stamp_ns: int) -> Heard:
+        """Pose of somebody else on /tf."""
+        config = self.config
         # With tf_broadcast the transform on /tf is our own, of a past that is not believed.
-        if (
-            found is None
-            and not config.tf_broadcast
-            and self._frames.knows(config.global_frame_id)
-        ):
-            try:
-                frames = (config.global_frame_id, config.base_frame_id)
-                found = self._frames.lookup(*frames, stamp_ns, config.transform_timeout)
-                source = "tf"
-            except FrameError:
-                found = None
-        if found is not None:
-            self._supervisor.start(Fix(stamp_ns, found, odometry, source), given=True)
+        if config.tf_broadcast or not self._frames.knows(config.global_frame_id):
+            return Heard()
+        frames = (config.global_frame_id, config.base_frame_id)
+        try:
+            found = self._frames.lookup(*frames, stamp_ns, config.transform_timeout)
+        except FrameError as error:
+            return Heard(problem=str(error))
+        return Heard(found, "tf")
 
-    def _ask(
-        self, item: RigMessage, base_from_cam: Sequence[Pose], odometry: Pose | None
-    ) -> Pose | None:
+    def _ask(self, exposure: Exposure, odometry: Pose | None) -> Pose | None:
         """Poses (k) of the retrieval for this exposure; asks it where it has not said any."""
         assert self._retrieval is not None
         if not self._supervisor.needs_help:
@@ -176,11 +209,10 @@ class PriorChoice:
         if self._answer is None or self._tries > 1:
             self._answer = None
             # The cameras of a rig take turns: one of them may see nothing that is in the map.
-            index = self._turn % len(item.cameras)
+            index = self._turn % len(exposure.messages)
             self._turn += 1
-            if item.cameras[index].info is not None:
-                query = RetrievalQuery(item.cameras[index], base_from_cam[index], odometry)
-                self._retrieval.request(query)
+            message, base_from_cam = exposure.messages[index], exposure.base_from_cam[index]
+            self._retrieval.request(RetrievalQuery(message, base_from_cam, odometry))
             return None
         self._tries += 1
         return self._answer.map_from_base(odometry)

@@ -5,9 +5,12 @@ import threading
 from collections import deque
 from dataclasses import dataclass
 
+import torch
+
 from pixloc_core.errors import FrameError
 from pixloc_core.geometry import Pose
 from pixloc_ros.conversions import pose_from_rigid
+from pixloc_ros.node_config import NodeConfig
 from pixloc_ros.transform_tree import RigidTransform
 
 _BACKWARD_NS = 1_000_000_000
@@ -26,6 +29,18 @@ class InitialPose:
     map_from_base: Pose
     stamp_ns: int
     source: str = "initialpose"
+
+
+def configured_pose(config: NodeConfig) -> InitialPose | None:
+    """The first pose of the parameters, if it is to be used (rotations: fixed axes, x first)."""
+    if not config.set_initial_pose:
+        return None
+    given = config.initial_pose
+    angles = torch.tensor([given.roll, given.pitch, given.yaw], dtype=torch.float64)
+    zero = torch.zeros(3, dtype=torch.float64)
+    about_x, about_y, about_z = (Pose.from_aa(torch.diag(angles)[axis], zero) for axis in range(3))
+    position = torch.tensor([given.x, given.y, given.z], dtype=torch.float64)
+    return InitialPose(Pose.from_Rt((about_z @ about_y @ about_x).R, position), 0)
 
 
 @dataclass(frozen=True)

@@ -36,11 +36,19 @@ class Controlled(Protocol):
         """Look at no more images, or at images again; what is the case now, in one line."""
         ...
 
-    def switch_map(self, path: str) -> None:
-        """Open another map and go on in it; slow, called in a thread of its own.
+    def open_map(self, path: str) -> Any:
+        """Open a map; slow, called in a thread of its own.
 
         Raises:
-            PixlocError: If the map cannot be used; the old one stays.
+            PixlocError: If the map cannot be used.
+        """
+        ...
+
+    def use_map(self, opened: Any, path: str) -> None:
+        """Go on in a map that was opened.
+
+        Raises:
+            PixlocError: If a setting does not fit it; the old one stays.
         """
         ...
 
@@ -88,29 +96,37 @@ class Services:
             response.result = LoadMap.Response.RESULT_UNDEFINED_FAILURE
             response.message = "another map is being opened"
             return response
-        done: Future[tuple[int, str]] = Future(executor=self._node.executor)
+        done: Future[Any] = Future(executor=self._node.executor)
 
         def work() -> None:
             try:
-                done.set_result(self._load(path))
-            finally:
-                self._is_loading.release()
+                done.set_result(self._controlled.open_map(path))
+            except Exception as error:  # noqa: BLE001 - the caller must hear of it
+                done.set_result(error)
 
-        threading.Thread(target=work, name="load_map", daemon=True).start()
-        response.result, response.message = await done
-        return response
-
-    def _load(self, path: str) -> tuple[int, str]:
-        """Result code and message."""
-        codes = LoadMap.Response
         try:
             if not Path(path).is_file():
-                return codes.RESULT_MAP_DOES_NOT_EXIST, f"{path}: no such feature map"
-            self._controlled.switch_map(path)
-        except MapError as error:
-            return codes.RESULT_INVALID_MAP_DATA, str(error)
-        except PixlocError as error:
-            return codes.RESULT_INVALID_MAP_METADATA, str(error)
-        except Exception as error:  # noqa: BLE001 - the caller must hear of it, and the node live on
-            return codes.RESULT_UNDEFINED_FAILURE, f"{type(error).__name__}: {error}"
-        return codes.RESULT_SUCCESS, ""
+                raise FileNotFoundError(f"{path}: no such feature map")
+            threading.Thread(target=work, name="load_map", daemon=True).start()
+            opened = await done
+            if isinstance(opened, Exception):
+                raise opened
+            # In the executor's thread again, where parameters change.
+            self._controlled.use_map(opened, path)
+        except Exception as error:  # noqa: BLE001 - the node lives on
+            response.result, response.message = _refusal(error)
+        finally:
+            self._is_loading.release()
+        return response
+
+
+def _refusal(error: Exception) -> tuple[int, str]:
+    """Result code and message of a map that cannot be used."""
+    codes = LoadMap.Response
+    if isinstance(error, FileNotFoundError):
+        return codes.RESULT_MAP_DOES_NOT_EXIST, str(error)
+    if isinstance(error, MapError):
+        return codes.RESULT_INVALID_MAP_DATA, str(error)
+    if isinstance(error, PixlocError):
+        return codes.RESULT_INVALID_MAP_METADATA, str(error)
+    return codes.RESULT_UNDEFINED_FAILURE, f"{type(error).__name__}: {error}"

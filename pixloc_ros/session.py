@@ -22,6 +22,9 @@ from pixloc_ros.parameters import Settings
 from pixloc_ros.prior_poses import PoseBuffer
 from pixloc_ros.rig_messages import RigMessage
 
+# An image may take so long.
+_SLOWEST_S = 2.0
+
 
 @dataclass(frozen=True)
 class Engine:
@@ -66,10 +69,14 @@ class Session:
         self._told = State.UNINITIALIZED
         self._is_paused = False
         self._is_wanted = False
-        self._taken_ns = 0
-        self._worker.start()
-        self.inputs = Inputs(node, config, prior_poses, self._on_exposure, complaints.say)
+        self._taken_ns = self._judged_ns = 0
         self._timer = None
+        try:
+            self.inputs = Inputs(node, config, prior_poses, self._on_exposure, complaints.say)
+        except Exception:
+            self.outputs.close()
+            raise
+        self._worker.start()
         if config.tf_broadcast:
             steady = Clock(clock_type=ClockType.STEADY_TIME)
             self._timer = node.create_timer(1 / config.tf_rate, self._broadcast, clock=steady)
@@ -105,7 +112,7 @@ class Session:
         self.inputs.clear()
         self._worker.clear()
         self.outputs.clear()
-        self._taken_ns = 0
+        self._taken_ns = self._judged_ns = 0
 
     def _on_exposure(self, exposure: RigMessage) -> None:
         if self._is_due(exposure.stamp_ns):
@@ -135,10 +142,13 @@ class Session:
             name = STATUS_NAMES[outcome.status]
             self._complaints.say(name, f"{name}: {outcome.reason}")
         self.outcome = outcome
+        if item.stamp_ns <= self.inputs.newest_ns:
+            self._judged_ns = item.stamp_ns
         self.latency_ms = (time.monotonic() - item.arrived_s) * 1e3
         message = status_message(
             outcome,
             self._worker.counts,
+            received=self.inputs.received,
             localized=self.localized,
             failures=engine.pipeline.failures,
             latency_ms=self.latency_ms,
@@ -169,8 +179,14 @@ class Session:
         self._complaints.say(type(error).__name__, text)
 
     def _broadcast(self) -> None:
-        engine = self._engine()
+        engine, newest_ns = self._engine(), self.inputs.newest_ns
         map_from_odom = engine.pipeline.map_from_odom
-        if map_from_odom is not None and self.inputs.newest_ns:
-            tolerance = engine.settings.node.transform_tolerance
-            self.outputs.broadcast(map_from_odom, self.inputs.newest_ns, tolerance)
+        # Before this activation has judged an image, the pose is of a time nobody has watched.
+        if map_from_odom is None or not (newest_ns and self._judged_ns):
+            return
+        config = engine.settings.node
+        unseen_s = (newest_ns - self._judged_ns) / 1e9
+        if unseen_s > config.state.lost_after + _SLOWEST_S and not self._is_paused:
+            # Images arrive and none is judged: what is sent would look fresh, and is not.
+            return
+        self.outputs.broadcast(map_from_odom, newest_ns, config.transform_tolerance)

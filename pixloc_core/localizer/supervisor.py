@@ -150,6 +150,11 @@ class Supervisor:
         candidate = self._candidate
         return candidate is not None and not (candidate.count or candidate.failures)
 
+    @property
+    def fresh_source(self) -> str:
+        """Who gave that pose; empty if there is none."""
+        return self._candidate.fix.source if self._candidate and self.is_fresh else ""
+
     def _guess(self, fix: Fix) -> _Candidate:
         """A pose that needs as many images, over as much time, as any that nobody vouches for."""
         span_ns = round(self.config.confirm_time * 1e9)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -139,8 +140,14 @@ def test_node_finds_the_camera_in_the_room_and_ends_in_order(camera, map_path, s
 
 def test_node_without_a_map_says_so_and_ends_in_order(camera, start):
     node = start()
-    camera.shoot_until(lambda: camera.statuses)
-    camera.shoot_until(lambda: "parameter map is empty" in camera.statuses[-1].reason)
+    said: list[str] = []
+
+    def hear(message: DiagnosticArray) -> None:
+        said.extend(entry.message for entry in message.status)
+
+    camera.node.create_subscription(DiagnosticArray, "/diagnostics", hear, 10)
+    camera.shoot_until(lambda: any("parameter map is empty" in text for text in said))
+    assert not camera.statuses
     assert node.end(signal.SIGTERM) == 0
     assert "Traceback" not in node.log.read_text()
 
