@@ -1,6 +1,7 @@
 import re
 import time
 
+import numpy as np
 import pytest
 import torch
 from fake_localizer import (
@@ -13,28 +14,31 @@ from fake_localizer import (
 )
 
 from pixloc_core.geometry import Pose
+from pixloc_core.localizer.state_config import StateConfig
+from pixloc_core.localizer.supervisor import State
 from pixloc_ros.conversions import pose_to_transform
 from pixloc_ros.frames import TreeFrames
 from pixloc_ros.image_pipeline import ImagePipeline
 from pixloc_ros.interfaces import LocalizationStatus, TFMessage
-from pixloc_ros.node_config import NodeConfig
+from pixloc_ros.node_config import InitialPoseConfig, NodeConfig
 from pixloc_ros.outcome import Outcome
-from pixloc_ros.prior_poses import InitialPose
+from pixloc_ros.prior_poses import InitialPose, PoseBuffer, StampedPose
 from pixloc_ros.rig_messages import CameraMessage, RigMessage
+from pixloc_ros.transform_tree import RigidTransform
 
 
 class Bench:
     """A pipeline with a robot that drives along x at 1 m/s of odometry."""
 
     def __init__(
-        self, *, odometry: bool = True, retrieval=None, prior_poses=None, **settings
+        self, *, odometry: bool = True, retrieval=None, prior_poses=None, now_ns=None, **settings
     ) -> None:
         settings = {"transform_timeout": 0.05, **settings}
         self.config = NodeConfig(**settings)
         self.frames = TreeFrames(10.0, print)
         self.localizer = FakeLocalizer()
         self.pipeline = ImagePipeline(
-            self.localizer, self.frames, self.config, retrieval, prior_poses
+            self.localizer, self.frames, self.config, retrieval, prior_poses, now_ns
         )
         self.add("base_link", "camera", 0, BASE_FROM_CAM, static=True)
         if odometry:
@@ -202,3 +206,110 @@ def test_covariance_is_that_of_the_base_in_the_map(bench):
     # A camera 0.54 m from the base adds its lever arm to 1 cm; rotations keep theirs.
     assert covariance.diagonal()[3:].tolist() == pytest.approx([1e-4] * 3)
     assert covariance.diagonal()[:3].sum().item() == pytest.approx(1e-4 * (3 + 2 * 0.29))
+
+
+class SilentRetrieval:
+    """Is there, and has not answered yet."""
+
+    def __init__(self, problem: str = "") -> None:
+        self.is_available, self.problem = True, problem
+        self.asked = 0
+
+    def request(self, query) -> None:
+        self.asked += 1
+
+    def take(self) -> None:
+        return None
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+def filter_at(x: float) -> PoseBuffer:
+    """A filter that has said for ten seconds that the robot stands there."""
+    buffer = PoseBuffer(20.0)
+    for second in range(1, 12):
+        place = RigidTransform(np.array([x, 0.0, 0.0]), np.array([0.0, 0.0, 0.0, 1.0]))
+        buffer.add(StampedPose(second * SECOND, place))
+    return buffer
+
+
+def camera_x(bench: Bench) -> float:
+    """x of the camera where the newest image was started."""
+    return float(bench.localizer.priors[-1].cam_from_map[0].center[0])
+
+
+def test_initial_pose_goes_before_the_topic_of_a_filter():
+    bench = Bench(prior_source="topic", prior_poses=filter_at(50.0))
+    bench.give(pose(10.0), 2.0)
+    outcome = bench.run(2.0)
+    assert outcome.prior_source == "initialpose"
+    assert outcome.published
+    assert camera_x(bench) == pytest.approx(10.5)
+
+
+def test_robot_that_is_sought_in_the_whole_map_is_not_first_looked_for_where_a_filter_has_it():
+    retrieval = SilentRetrieval()
+    bench = Bench(retrieval=retrieval, prior_poses=filter_at(50.0))
+    assert bench.run(2.0).prior_source == "topic"
+    bench.pipeline.relocalize("asked to")
+    outcome = bench.run(3.0)
+    assert (outcome.status, outcome.prior_source) == (LocalizationStatus.NO_PRIOR, "")
+    assert retrieval.asked == 1
+
+
+def test_filter_after_a_loss_must_be_confirmed_like_any_guess():
+    bench = Bench(prior_poses=filter_at(50.0), odometry=False, state=StateConfig(forget_after=0.0))
+    assert bench.run(1.0).published
+    for tenth in range(1, 7):
+        bench.run(1.0 + tenth / 10, value=5)
+    assert bench.pipeline.state[0] is State.LOST
+    published = [bench.run(5.0 + tenth / 5).published for tenth in range(4)]
+    assert published == [False, False, False, True]
+
+
+@pytest.mark.parametrize(("problem", "search"), [("", False), ("another map", True)])
+def test_search_around_the_last_pose_is_left_out_only_where_retrieval_works(problem, search):
+    bench = Bench(retrieval=SilentRetrieval(problem))
+    bench.give(pose(10.0), 1.0)
+    bench.run(1.0)
+    for tenth in range(1, 8):
+        bench.run(1.0 + tenth / 10, value=5)
+    assert bench.pipeline.state[0] is State.LOST
+    bench.run(3.0, value=5)
+    assert bench.localizer.searches[-1] is search
+
+
+def test_image_of_the_future_is_refused_and_costs_nothing():
+    bench = Bench(now_ns=lambda: 5 * SECOND)
+    bench.give(pose(10.0), 1.0)
+    assert bench.run(2.0).published
+    outcome = bench.run(9.0)
+    assert outcome.status == LocalizationStatus.BAD_INPUT
+    assert "4.0 s in the future" in outcome.reason
+    assert bench.run(3.0).published
+
+
+def test_stamps_that_go_back_begin_anew_at_the_configured_pose():
+    start = InitialPoseConfig(x=30.0)
+    bench = Bench(set_initial_pose=True, initial_pose=start)
+    bench.give(pose(10.0), 8.0)
+    assert bench.run(8.0).published
+    assert bench.run(2.0).published
+    assert camera_x(bench) == pytest.approx(30.5)
+
+
+def test_reset_while_an_image_is_in_work_holds_for_it():
+    bench = Bench()
+    bench.give(pose(10.0), 1.0)
+    localize = bench.localizer.localize_views
+
+    def reset_meanwhile(views, prior, *, search=True):
+        bench.pipeline.relocalize("asked to")
+        return localize(views, prior, search=search)
+
+    bench.localizer.localize_views = reset_meanwhile
+    outcome = bench.run(2.0)
+    assert not outcome.published
+    assert "was reset" in outcome.reason
+    assert bench.pipeline.map_from_odom is None
