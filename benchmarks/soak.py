@@ -226,10 +226,8 @@ def main(args: list[str] | None = None) -> int:
     for problem in problems:
         print(problem, file=sys.stderr)
     if given.write:
-        command = (
-            f"python -m benchmarks.soak --minutes {given.minutes:g} --rate {given.rate:g} ..."
-        )
-        text = f"## Growth of the node\n\n`{command} --write`\n\n{table}"
+        command = f"python -m benchmarks.soak --minutes {given.minutes:g} --rate {given.rate:g}"
+        text = f"## Growth of the node\n\n`{command} --map MAP --bag BAG --write`\n\n{table}"
         write_section(RESULTS, "soak", text)
     return 1 if problems else 0
 

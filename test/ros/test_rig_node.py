@@ -224,7 +224,7 @@ class Rig:
 def test_two_cameras_are_localized_as_one_exposure(make_bench):
     rig = Rig(make_bench)
     status = rig.expose(3.0)
-    assert (status.published, status.images_received) == (True, 1)
+    assert (status.published, status.images_received, status.images_taken) == (True, 2, 1)
     views = rig.bench.localizer.views[-1]
     assert len(views) == 2
     # Beside the first: in optical axes x points to the right, and the base's y to the left.
