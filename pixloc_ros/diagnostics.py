@@ -190,7 +190,7 @@ def _input(node_name: str, state: NodeState) -> DiagnosticStatus:
     heard = state.heard
     rate = heard.received_lately / max(state.period_s, 1e-3)
     level, text = DiagnosticStatus.OK, f"{rate:.1f} images/s"
-    problem = next(_input_problems(state, rate), "")
+    problem = next(_input_problems(state), "")
     if state.is_paused:
         text = _PAUSED
     elif heard.received_lately == 0 and not state.refused_transform:
@@ -212,7 +212,7 @@ def _input(node_name: str, state: NodeState) -> DiagnosticStatus:
     return _entry(f"{node_name}: input", level, text, values)
 
 
-def _input_problems(state: NodeState, rate: float) -> Iterator[str]:
+def _input_problems(state: NodeState) -> Iterator[str]:
     """What is wrong with what comes in, the gravest first."""
     dropped = state.dropped_lately / max(state.exposures_lately, 1)
     heard = state.heard
@@ -229,7 +229,8 @@ def _input_problems(state: NodeState, rate: float) -> Iterator[str]:
     if state.odometry_problem:
         yield state.odometry_problem
     if dropped > _MANY_DROPPED:
-        yield f"{dropped:.0%} of {rate:.1f} images/s are given up for newer ones"
+        rate = state.exposures_lately / max(state.period_s, 1e-3)
+        yield f"{dropped:.0%} of {rate:.1f} exposures/s are given up for newer ones"
 
 
 def _topics(cameras: tuple[str, ...]) -> str:

@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
@@ -92,6 +93,7 @@ class ImagePipeline:
         self._last_ns = 0
         self.camera_problem = ""
         self._stage_ms: dict[str, float] = {}
+        self._told_faults: set[tuple[str, str, int | None]] = set()
 
     def give(self, initial: InitialPose) -> None:
         """Leave an initial pose for the next image; it replaces all that is known."""
@@ -166,11 +168,19 @@ class ImagePipeline:
             outcome = self._run(item)
         except PixlocError as error:
             outcome = self._unusable(item, StatusMessage.BAD_INPUT, str(error))
-        except Exception as error:
-            logger.exception("internal error")
+        except Exception as error:  # noqa: BLE001 - the next image may be better
+            self._tell_fault(error)
             reason = f"{type(error).__name__}: {error}"
             outcome = self._unusable(item, StatusMessage.INTERNAL_ERROR, reason)
         return replace(outcome, stage_ms=self._stage_ms)
+
+    def _tell_fault(self, error: Exception) -> None:
+        """The traceback of an error of our own, once for each place that it comes from."""
+        frames = traceback.extract_tb(error.__traceback__)
+        place = (type(error).__name__, frames[-1].filename, frames[-1].lineno)
+        if place not in self._told_faults:
+            self._told_faults.add(place)
+            logger.error("internal error", exc_info=error)
 
     def _unusable(self, item: RigMessage, status: int, reason: str) -> Outcome:
         """An exposure that says nothing about the pose; but time goes by without one."""

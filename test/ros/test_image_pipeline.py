@@ -76,6 +76,42 @@ def test_image_without_any_prior_waits_for_an_initial_pose(bench):
     assert not bench.localizer.priors
 
 
+class Broken(FakeLocalizer):
+    """Fails in ways that nobody foresaw, each time in other words."""
+
+    def localize_views(self, views, prior, *, search=True):
+        self.priors.append(prior)
+        if len(self.priors) > 5:
+            return 1 / 0
+        raise RuntimeError(f"out of luck {len(self.priors)}")
+
+
+def test_the_traceback_of_a_fault_is_told_once_for_each_place(bench, caplog):
+    bench.pipeline.use(Broken(), bench.config)
+    for tenth in range(30, 40):
+        bench.give(pose(10.0), tenth / 10)
+        outcome = bench.run(tenth / 10)
+        assert outcome.status == LocalizationStatus.INTERNAL_ERROR
+    assert outcome.reason == "ZeroDivisionError: division by zero"
+    told = [record.exc_info[0] for record in caplog.records if record.exc_info]
+    assert told == [RuntimeError, ZeroDivisionError]
+
+
+@pytest.mark.parametrize(
+    ("tf_broadcast", "problem"),
+    [
+        (True, "nothing on /tf names frame 'odom': map -> odom cannot be published"),
+        (False, ""),
+    ],
+)
+def test_that_there_is_no_odometry_is_a_problem_where_it_must_be_corrected(tf_broadcast, problem):
+    bench = Bench(odometry=False, tf_broadcast=tf_broadcast)
+    bench.give(pose(10.0), 2.0)
+    assert bench.run(2.0).published
+    assert bench.pipeline.odometry_problem == problem
+    assert bench.pipeline.map_from_odom is None
+
+
 def test_core_is_asked_with_the_camera_pose_at_the_stamp_of_the_image(bench):
     bench.give(pose(10.0, 5.0), 2.0)
     outcome = bench.run(4.5)

@@ -297,6 +297,29 @@ def test_an_exposure_without_any_image_that_can_be_used_is_bad_input(make_bench)
     assert status.reason == "cam0: there is no camera_info yet"
 
 
+def test_cameras_out_of_step_are_told_in_diagnostics(make_bench):
+    rig = Rig(make_bench)
+    inputs, robot = rig.bench.node._session.inputs, rig.bench.robot
+    rig.bench.diagnoses()
+    robot.diagnostics.clear()
+    for tenth in range(30, 35):
+        rig.shoot("cam0", tenth / 10)
+        rig.shoot("cam1", tenth / 10 + 0.02)
+        wait(lambda count=2 * (tenth - 29): inputs.received == count, "images")
+    said = "images of cam0 and cam1 are 20 ms apart, limit 10 ms (sync_slop)"
+
+    def heard() -> list[DiagnosticStatus]:
+        entries = [entry for report in robot.diagnostics for entry in report.status]
+        return [entry for entry in entries if entry.message == said]
+
+    wait(heard, "diagnosis")
+    entry = heard()[0]
+    assert (entry.name, entry.level) == ("localizer: input", DiagnosticStatus.WARN)
+    values = {pair.key: pair.value for pair in entry.values}
+    assert (values["images_received"], values["exposures_given_up"]) == ("10", "6")
+    assert not robot.statuses
+
+
 def test_a_camera_without_calibration_is_named(make_bench):
     rig = Rig(make_bench)
     del rig.bench.node._session.inputs._infos["cam1"]

@@ -153,10 +153,38 @@ def test_rate_is_bounded_by_stamps_and_a_single_image_can_be_asked_for(make_benc
     assert received(bench) == 1
     assert bench.ask(4.0).published
     operator.request_update()
-    assert bench.ask(4.1).published
+    status = bench.ask(4.1)
+    assert status.published
+    # What arrives is counted whether it is looked at or not.
+    assert (status.images_received, status.images_taken) == (12, 3)
     bench.robot.image.publish(image_message(round(4.2 * SECOND)))
     wait(lambda: inputs.newest_ns == round(4.2 * SECOND), "image")
     assert received(bench) == 3
+
+
+def test_images_that_the_rate_leaves_out_have_arrived_all_the_same(make_bench):
+    bench = make_bench("-p", "max_rate:=0.5")
+    bench.give_initialpose(pose(10.0))
+    bench.ask(3.0)
+    inputs, reports = bench.node._session.inputs, bench.robot.diagnostics
+    bench.diagnoses()
+    reports.clear()
+    for hundredth in range(301, 309):
+        bench.robot.image.publish(image_message(hundredth * SECOND // 100))
+        wait(lambda stamp=hundredth * SECOND // 100: inputs.newest_ns == stamp, "image")
+    wait(lambda: len(reports) > 1, "diagnostics")
+    entries = [entry for report in reports for entry in report.status]
+    rates = [
+        float(pair.value)
+        for entry in entries
+        for pair in entry.values
+        if pair.key == "image_rate_hz"
+    ]
+    assert sum(rates) == pytest.approx(8.0, rel=0.3)
+    levels = {entry.level for entry in entries if entry.name == "localizer: localization"}
+    assert DiagnosticStatus.OK in levels
+    values = {pair.key: pair.value for pair in bench.diagnosis("input").values}
+    assert (values["images_received"], values["images_taken"]) == ("9", "1")
 
 
 def test_parameters_are_taken_together_or_not_at_all(bench):

@@ -188,6 +188,33 @@ def test_a_bag_that_starts_again_starts_where_it_started(make_bench):
     wait(lambda: len(bench.robot.poses) == 2, "poses")
 
 
+def test_a_robot_without_odometry_is_told_that_the_transform_cannot_be_published(make_bench):
+    bench = make_bench(active=False)
+    robot, node = bench.robot, bench.node
+    wait(lambda: node._session is not None, "activation")
+    publishers = (robot.image, robot.info, robot.tf_static, robot.initial)
+    wait(lambda: all(p.get_subscription_count() for p in publishers), "connection")
+    wait(lambda: node.count_subscribers("status") == 1, "connection")
+    static = pose_to_transform(BASE_FROM_CAM, "base_link", "camera", 0)
+    robot.tf_static.publish(TFMessage(transforms=[static]))
+    robot.info.publish(camera_info())
+    wait(lambda: not node._session.inputs.uncalibrated, "camera_info")
+    wait(lambda: node._frames.knows("camera"), "frames")
+    bench.give_initialpose(pose(10.0))
+    robot.diagnostics.clear()
+    assert bench.ask(3.0).published
+
+    def heard() -> list[DiagnosticStatus]:
+        entries = [entry for report in robot.diagnostics for entry in report.status]
+        return [entry for entry in entries if "cannot be published" in entry.message]
+
+    wait(heard, "diagnosis")
+    entry = heard()[0]
+    assert (entry.name, entry.level) == ("localizer: input", DiagnosticStatus.WARN)
+    assert entry.message.startswith("nothing on /tf names frame 'odom'")
+    assert not robot.map_to_odom
+
+
 def test_an_image_that_waits_while_time_is_set_back_does_not_count(make_bench):
     """It would use up the pose that the new beginning has been given."""
     localizer = KnowingLocalizer(pose(10.0), reach=100.0)
