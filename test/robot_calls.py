@@ -56,7 +56,7 @@ class Operator:
         if service not in self._clients:
             self._clients[service] = self._node.create_client(kind, service)
         client = self._clients[service]
-        wait(client.service_is_ready, f"service {service}")
+        wait(client.service_is_ready, f"service {service}", 60.0)
         return client.call_async(request)
 
     def set_initial_pose(self, value: Pose, stamp_ns: int = 0, frame: str = "map") -> Any:
