@@ -2,15 +2,14 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from pixloc_core.localizer.supervisor import State
-from pixloc_ros.inputs import InputReport
 from pixloc_ros.interfaces import LocalizationStatus
 from pixloc_ros.latest_worker import WorkerCounts
 from pixloc_ros.outcome import Outcome
+from pixloc_ros.reports import NodeReport
 
 STATUS_NAMES = {
     LocalizationStatus.LOCALIZED: "localized",
@@ -30,56 +29,6 @@ _WORST = (LocalizationStatus.BAD_INPUT, LocalizationStatus.INTERNAL_ERROR)
 # Share of the images that may be given up for newer ones before it is worth a word.
 _MANY_DROPPED = 0.5
 _PAUSED = "paused: images are not looked at (service trigger)"
-
-
-@dataclass(frozen=True)
-class NodeState:
-    """All that /diagnostics is made of.
-
-    Attributes:
-        lifecycle: Label of the lifecycle state.
-        is_paused: Whether images are not looked at, as somebody asked for.
-        map_path: Map file.
-        map_id: Its content hash, empty while it is not open.
-        problem: Why nothing can be localized at all (no map), or empty.
-        state: Of the localization, and its reason.
-        outcome: Of the newest image taken up.
-        latency_ms: Of that image, from its arrival to its pose.
-        counts: Exposures received, taken and dropped since the activation.
-        localized: Images localized since then.
-        failures: Images in a row without a pose that was believed.
-        exposures_lately: Exposures received since the last report.
-        dropped_lately: Of them, those given up for newer ones.
-        period_s: Time since the last report.
-        heard: What came in.
-        refused_transform: The newest transform that was refused, or empty.
-        camera_problem: Why cameras of the rig are left out, or empty.
-        odometry_problem: Why the newest image had no odometry, although there is some, or
-            `tf_broadcast` needs it; or empty.
-        retrieval: Whether the service is there, and why it did not answer last time.
-        tf_owner: Who publishes map -> odom.
-    """
-
-    lifecycle: str
-    is_paused: bool
-    map_path: str
-    map_id: str
-    problem: str
-    state: tuple[State, str]
-    outcome: Outcome | None
-    latency_ms: float
-    counts: WorkerCounts
-    localized: int
-    failures: int
-    exposures_lately: int
-    dropped_lately: int
-    period_s: float
-    heard: InputReport
-    refused_transform: str
-    camera_problem: str
-    odometry_problem: str
-    retrieval: tuple[bool, str]
-    tf_owner: str
 
 
 def status_message(
@@ -125,50 +74,51 @@ def _add_evidence(message: LocalizationStatus, outcome: Outcome) -> None:
         setattr(message, name, math.nan if checks is None else float(getattr(checks, name)))
 
 
-def diagnostics(node_name: str, state: NodeState) -> list[DiagnosticStatus]:
+def diagnostics(node_name: str, report: NodeReport) -> list[DiagnosticStatus]:
     """The entries of /diagnostics; keys and levels are listed in docs/node.md."""
-    return [_localization(node_name, state), _input(node_name, state)]
+    return [_localization(node_name, report), _input(node_name, report)]
 
 
-def _verdict(state: NodeState) -> tuple[bytes, str]:
-    outcome, (known, reason) = state.outcome, state.state
+def _verdict(report: NodeReport) -> tuple[bytes, str]:
+    outcome, heard = report.session.outcome, report.session.heard
+    known, reason = report.pipeline.state, report.pipeline.reason
     level, text = _LEVELS[known], f"{known.name}: {reason}"
-    if state.problem:
-        level, text = DiagnosticStatus.ERROR, state.problem
-    elif state.lifecycle != "active":
-        level, text = DiagnosticStatus.WARN, f"the node is {state.lifecycle}, expected active"
-    elif state.is_paused:
+    if report.problem:
+        level, text = DiagnosticStatus.ERROR, report.problem
+    elif report.lifecycle != "active":
+        level, text = DiagnosticStatus.WARN, f"the node is {report.lifecycle}, expected active"
+    elif report.session.is_paused:
         level, text = DiagnosticStatus.WARN, f"{_PAUSED}; {text}"
     elif outcome is None:
         level, text = DiagnosticStatus.WARN, f"no image has been looked at yet: {reason}"
-    elif state.heard.received_lately == 0:
+    elif heard.received_lately == 0:
         level, text = DiagnosticStatus.STALE, "no images arrive"
-    elif state.heard.apart:
-        level, text = DiagnosticStatus.WARN, state.heard.apart
+    elif heard.apart:
+        level, text = DiagnosticStatus.WARN, heard.apart
     elif outcome.status in _WORST:
         level = DiagnosticStatus.ERROR
         text = f"{STATUS_NAMES[outcome.status]}: {outcome.reason}"
     return level, text
 
 
-def _localization(node_name: str, state: NodeState) -> DiagnosticStatus:
-    outcome, (known, reason) = state.outcome, state.state
-    level, text = _verdict(state)
+def _localization(node_name: str, report: NodeReport) -> DiagnosticStatus:
+    session, pipeline = report.session, report.pipeline
+    level, text = _verdict(report)
     values: dict[str, object] = {
-        "lifecycle": state.lifecycle,
-        "state": known.name,
-        "state_reason": reason,
-        "map": state.map_path,
-        "map_id": state.map_id,
-        "images_localized": state.localized,
-        "consecutive_failures": state.failures,
-        "latency_ms": f"{state.latency_ms:.1f}",
-        "tf_owner": state.tf_owner,
-        "retrieval": "available" if state.retrieval[0] else "not available",
-        "retrieval_problem": state.retrieval[1],
+        "lifecycle": report.lifecycle,
+        "state": pipeline.state.name,
+        "state_reason": pipeline.reason,
+        "map": report.map_path,
+        "map_id": report.map_id,
+        "images_localized": session.localized,
+        "consecutive_failures": pipeline.failures,
+        "latency_ms": f"{session.latency_ms:.1f}",
+        "tf_owner": report.tf_owner,
+        "retrieval": "available" if report.retrieval[0] else "not available",
+        "retrieval_problem": report.retrieval[1],
     }
-    if outcome is not None:
-        values |= _outcome_values(outcome)
+    if session.outcome is not None:
+        values |= _outcome_values(session.outcome)
     return _entry(f"{node_name}: localization", level, text, values)
 
 
@@ -186,50 +136,50 @@ def _outcome_values(outcome: Outcome) -> dict[str, object]:
     return values
 
 
-def _input(node_name: str, state: NodeState) -> DiagnosticStatus:
-    heard = state.heard
-    rate = heard.received_lately / max(state.period_s, 1e-3)
+def _input(node_name: str, report: NodeReport) -> DiagnosticStatus:
+    session, heard = report.session, report.session.heard
+    rate = heard.received_lately / max(session.period_s, 1e-3)
     level, text = DiagnosticStatus.OK, f"{rate:.1f} images/s"
-    problem = next(_input_problems(state), "")
-    if state.is_paused:
+    problem = next(_input_problems(report), "")
+    if session.is_paused:
         text = _PAUSED
-    elif heard.received_lately == 0 and not state.refused_transform:
+    elif heard.received_lately == 0 and not report.refused_transform:
         level, text = DiagnosticStatus.STALE, "no images arrive"
     elif problem:
         level, text = DiagnosticStatus.WARN, problem
     values: dict[str, object] = {
         "image_rate_hz": f"{rate:.2f}",
         "images_received": heard.received,
-        "images_taken": state.counts.taken,
-        "images_dropped": state.counts.dropped,
+        "images_taken": session.counts.taken,
+        "images_dropped": session.counts.dropped,
         "exposures_given_up": heard.given_up,
         "camera_info": not heard.uncalibrated,
         "silent_cameras": ", ".join(heard.silent),
-        "refused_transform": state.refused_transform,
-        "camera_problem": state.camera_problem,
-        "odometry_problem": state.odometry_problem,
+        "refused_transform": report.refused_transform,
+        "camera_problem": report.pipeline.camera_problem,
+        "odometry_problem": report.pipeline.odometry_problem,
     }
     return _entry(f"{node_name}: input", level, text, values)
 
 
-def _input_problems(state: NodeState) -> Iterator[str]:
+def _input_problems(report: NodeReport) -> Iterator[str]:
     """What is wrong with what comes in, the gravest first."""
-    dropped = state.dropped_lately / max(state.exposures_lately, 1)
-    heard = state.heard
-    if state.refused_transform:
-        yield state.refused_transform
+    session, heard, pipeline = report.session, report.session.heard, report.pipeline
+    dropped = session.dropped_lately / max(session.exposures_lately, 1)
+    if report.refused_transform:
+        yield report.refused_transform
     if heard.uncalibrated:
         yield f"images arrive, but no {_topics(heard.uncalibrated)}"
     if heard.silent:
         yield f"no images from {', '.join(heard.silent)}"
     if heard.apart:
         yield heard.apart
-    if state.camera_problem:
-        yield f"a camera is left out: {state.camera_problem}"
-    if state.odometry_problem:
-        yield state.odometry_problem
+    if pipeline.camera_problem:
+        yield f"a camera is left out: {pipeline.camera_problem}"
+    if pipeline.odometry_problem:
+        yield pipeline.odometry_problem
     if dropped > _MANY_DROPPED:
-        rate = state.exposures_lately / max(state.period_s, 1e-3)
+        rate = session.exposures_lately / max(session.period_s, 1e-3)
         yield f"{dropped:.0%} of {rate:.1f} exposures/s are given up for newer ones"
 
 

@@ -25,6 +25,7 @@ from pixloc_ros.node_config import NodeConfig
 from pixloc_ros.outcome import Outcome
 from pixloc_ros.prior_choice import PriorChoice, Start
 from pixloc_ros.prior_poses import InitialPose, PoseBuffer, configured_pose
+from pixloc_ros.reports import PipelineReport
 from pixloc_ros.retrieval_source import RetrievalSource
 from pixloc_ros.rig_messages import RigMessage
 
@@ -51,9 +52,6 @@ class ImagePipeline:
 
     The other methods may be called from any thread, at any time; what they change holds for the
     image in work, too.
-
-    Attributes:
-        camera_problem: Why cameras of the rig were left out of the last exposure; else empty.
     """
 
     def __init__(
@@ -91,7 +89,7 @@ class ImagePipeline:
         self._initial: InitialPose | None = None
         self._map_from_odom: Pose | None = None
         self._last_ns = 0
-        self.camera_problem = ""
+        self._camera_problem = ""
         self._stage_ms: dict[str, float] = {}
         self._told_faults: set[tuple[str, str, int | None]] = set()
 
@@ -139,15 +137,14 @@ class ImagePipeline:
         """State and its reason."""
         return self._supervisor.state, self._supervisor.reason
 
-    @property
-    def failures(self) -> int:
-        """Images in a row without a pose that was believed."""
-        return self._supervisor.failures
-
-    @property
-    def odometry_problem(self) -> str:
-        """Why the last image had no odometry, although there is some; else empty."""
-        return self._choice.odometry_problem
+    def report(self) -> PipelineReport:
+        """What is known of the pose."""
+        return PipelineReport(
+            *self.state,
+            self._supervisor.failures,
+            self._camera_problem,
+            self._choice.odometry_problem,
+        )
 
     @property
     def fix(self) -> Fix | None:
@@ -198,7 +195,7 @@ class ImagePipeline:
             exposure = self._reader.place(item, decoded, odometry)
             initial = self._timed_initial(stamp_ns)
             heard = self._choice.hear(stamp_ns, odometry)
-        self.camera_problem = exposure.problem
+        self._camera_problem = exposure.problem
         with self._lock:
             generation, localizer = self._generation, self._localizer
             if initial is not None:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from geometry_msgs.msg import PoseWithCovarianceStamped
@@ -16,28 +15,8 @@ from pixloc_ros.conversions import rigid_from_initialpose, stamp_to_ns
 from pixloc_ros.image_pipeline import AHEAD_NS
 from pixloc_ros.node_config import NodeConfig
 from pixloc_ros.prior_poses import PoseBuffer, StampedPose
+from pixloc_ros.reports import InputReport
 from pixloc_ros.rig_messages import CameraMessage, RigMessage, RigSynchronizer
-
-
-@dataclass(frozen=True)
-class InputReport:
-    """What came in.
-
-    Attributes:
-        received: Images since the activation, of all cameras.
-        received_lately: Those since the last report.
-        given_up: Exposures of a rig of which not all images came in time.
-        uncalibrated: Cameras without a camera_info so far.
-        silent: Cameras of a rig that deliver no images, while others do.
-        apart: Which cameras of a rig are out of step, in one line; else empty.
-    """
-
-    received: int = 0
-    received_lately: int = 0
-    given_up: int = 0
-    uncalibrated: tuple[str, ...] = ()
-    silent: tuple[str, ...] = ()
-    apart: str = ""
 
 
 class Inputs:

@@ -25,18 +25,16 @@ from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 
 from pixloc_core.errors import ConfigError, FormatError, FrameError, PixlocError
-from pixloc_core.localizer.supervisor import State
 from pixloc_ros.conversions import pose_from_rigid, rigid_from_initialpose, stamp_to_ns
-from pixloc_ros.diagnostics import NodeState, diagnostics
+from pixloc_ros.diagnostics import diagnostics
 from pixloc_ros.frames import listen
 from pixloc_ros.image_pipeline import ImagePipeline
-from pixloc_ros.inputs import InputReport
-from pixloc_ros.latest_worker import WorkerCounts
 from pixloc_ros.log_forwarding import Complaints, NodeLogHandler
 from pixloc_ros.node_config import NodeConfig
 from pixloc_ros.opening import OpenedMap, open_map
 from pixloc_ros.parameters import Settings, unknown_overrides
 from pixloc_ros.prior_poses import InitialPose, PoseBuffer, configured_pose
+from pixloc_ros.reports import NodeReport, PipelineReport, SessionReport
 from pixloc_ros.retrieval_client import RetrievalClient
 from pixloc_ros.saved_pose import restore_pose, save_pose
 from pixloc_ros.services import Services
@@ -77,7 +75,6 @@ class LocalizerNode(LifecycleNode):
         self._is_paused = False
         self._label = "unconfigured"
         self._refused = ""
-        self._reported = (time.monotonic(), WorkerCounts())
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self.create_subscription(
             PoseWithCovarianceStamped, "initialpose", self._on_initialpose, QoSProfile(depth=1)
@@ -129,7 +126,6 @@ class LocalizerNode(LifecycleNode):
             self._engine.pipeline.give(self._initial)
             self._initial = None
         self._session.pause(self._is_paused)
-        self._reported = (time.monotonic(), WorkerCounts())
         self._problem, self._label = "", "active"
         self.get_logger().info(f"the transform {self._edge} is published by {self._tf_owner}")
         return super().on_activate(state)
@@ -337,34 +333,19 @@ class LocalizerNode(LifecycleNode):
 
     def _report(self) -> None:
         session, engine = self._session, self._engine
-        counts = WorkerCounts() if session is None else session.counts
-        now = time.monotonic()
-        then, last = self._reported
-        self._reported = (now, counts)
-        state = NodeState(
+        report = NodeReport(
             lifecycle=self._label,
-            is_paused=session is not None and session.is_paused,
             map_path=self._map_path,
             map_id=self._map_id(),
             problem=self._problem,
-            state=(State.UNINITIALIZED, "") if engine is None else engine.pipeline.state,
-            outcome=None if session is None else session.outcome,
-            latency_ms=0.0 if session is None else session.latency_ms,
-            counts=counts,
-            localized=0 if session is None else session.localized,
-            failures=0 if engine is None else engine.pipeline.failures,
-            exposures_lately=counts.received - last.received,
-            dropped_lately=counts.dropped - last.dropped,
-            period_s=now - then,
-            heard=InputReport() if session is None else session.inputs.report(),
+            pipeline=PipelineReport() if engine is None else engine.pipeline.report(),
+            session=SessionReport() if session is None else session.report(),
             refused_transform=self._refused,
-            camera_problem="" if engine is None else engine.pipeline.camera_problem,
-            odometry_problem="" if engine is None else engine.pipeline.odometry_problem,
             retrieval=(self._retrieval.is_available, self._retrieval.problem),
             tf_owner=self._tf_owner,
         )
         self._refused = ""
-        message = DiagnosticArray(status=diagnostics(self._full_name, state))
+        message = DiagnosticArray(status=diagnostics(self._full_name, report))
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
 

@@ -20,6 +20,7 @@ from pixloc_ros.outcome import Outcome
 from pixloc_ros.outputs import Outputs
 from pixloc_ros.parameters import Settings
 from pixloc_ros.prior_poses import PoseBuffer
+from pixloc_ros.reports import SessionReport
 from pixloc_ros.rig_messages import RigMessage
 
 # An image may take so long.
@@ -66,6 +67,7 @@ class Session:
         self.outcome: Outcome | None = None
         self.latency_ms = 0.0
         self.localized = 0
+        self._reported = (time.monotonic(), WorkerCounts())
         self._told = State.UNINITIALIZED
         self._is_paused = False
         self._is_wanted = False
@@ -86,6 +88,23 @@ class Session:
         """Exposures received, taken, dropped."""
         return self._worker.counts
 
+    def report(self) -> SessionReport:
+        """What became of the exposures, since the last report, too."""
+        now, counts = time.monotonic(), self.counts
+        then, last = self._reported
+        self._reported = (now, counts)
+        return SessionReport(
+            is_paused=self._is_paused,
+            outcome=self.outcome,
+            latency_ms=self.latency_ms,
+            counts=counts,
+            localized=self.localized,
+            exposures_lately=counts.received - last.received,
+            dropped_lately=counts.dropped - last.dropped,
+            period_s=now - then,
+            heard=self.inputs.report(),
+        )
+
     def close(self) -> None:
         """Finish the image in work; take everything down."""
         self.inputs.close()
@@ -97,11 +116,6 @@ class Session:
     def pause(self, paused: bool) -> None:
         """Look at no more images, or at images again."""
         self._is_paused = paused
-
-    @property
-    def is_paused(self) -> bool:
-        """Whether images are not looked at."""
-        return self._is_paused
 
     def want_next(self) -> None:
         """Look at the next image, whatever `max_rate` says, also while paused."""
@@ -150,7 +164,7 @@ class Session:
             self._worker.counts,
             received=self.inputs.received,
             localized=self.localized,
-            failures=engine.pipeline.failures,
+            failures=engine.pipeline.report().failures,
             latency_ms=self.latency_ms,
         )
         message.map_id = engine.opened.map_id

@@ -108,7 +108,7 @@ def test_that_there_is_no_odometry_is_a_problem_where_it_must_be_corrected(tf_br
     bench = Bench(odometry=False, tf_broadcast=tf_broadcast)
     bench.give(pose(10.0), 2.0)
     assert bench.run(2.0).published
-    assert bench.pipeline.odometry_problem == problem
+    assert bench.pipeline.report().odometry_problem == problem
     assert bench.pipeline.map_from_odom is None
 
 
