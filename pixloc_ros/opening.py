@@ -11,6 +11,8 @@ from pixloc_core.errors import ConfigError
 from pixloc_core.features.extractor import Extractor, ExtractorConfig, create_extractor
 from pixloc_core.geometry import Pose
 from pixloc_core.localizer.localizer import Localizer, LocalizerConfig
+from pixloc_core.localizer.prior import Prior
+from pixloc_core.localizer.view import View
 from pixloc_core.map.feature_map import FeatureMap
 from pixloc_ros.image_pipeline import Localizes
 from pixloc_ros.node_config import NodeConfig
@@ -79,11 +81,18 @@ class OpenMap:
         return np.asarray(chosen.numpy())
 
     def warm(self) -> None:
-        """Extract features once: the first time costs what is set up on the way."""
-        camera = self._map.sparse.camera_of(0)
+        """Localize noise once: the first time costs seconds for what is set up on the way.
+
+        Raises:
+            PixlocError: If the settings or the features do not fit the map.
+        """
+        sparse = self._map.sparse
+        camera = sparse.camera_of(0)
         width, height = (round(side) for side in camera.size.tolist())
         noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
-        self._extractor.extract(noise, camera)
+        prior = Prior.from_pose(sparse.to_model(sparse.cam_from_map[:1]))
+        localizer = self.localizer(LocalizerConfig())
+        localizer.localize_views((View(noise, camera),), prior, search=False)
 
 
 def open_map(config: NodeConfig, path: str) -> OpenMap:
@@ -105,6 +114,5 @@ def open_map(config: NodeConfig, path: str) -> OpenMap:
         values |= {"kind": "network", "network": settings}
     opened = OpenMap(feature_map, create_extractor(load(ExtractorConfig, **values)))
     # What does not fit must be found out now, not at the first image.
-    opened.localizer(LocalizerConfig())
     opened.warm()
     return opened
