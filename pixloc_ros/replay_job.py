@@ -93,7 +93,7 @@ def replay_over_dds(job: ReplayJob) -> Replayed:
     """Play the bag at its rate to a node in a process of its own.
 
     Raises:
-        PixlocError: If the node does not come up, or dies.
+        PixlocError: If the domain is in use, or the node does not come up, or dies.
     """
     layout, log = job.settings.layout, job.out / "node.log"
     plan = ReplayPlan(
@@ -130,7 +130,7 @@ def conclude(job: ReplayJob, replayed: Replayed) -> int:
     """
     began = time.monotonic()
     cuts = read_cuts(job.bag.path)
-    run = replace(replayed.run, name=job.name)
+    run = replace(replayed.run, name=job.name, bag_start_ns=job.bag.start_ns)
     bounds = job.settings.bounds
     kidnaps = kidnap_stamps(cuts, job.truth, (bounds.position, bounds.rotation_deg))
     judged = judge_run(run, kidnaps, bounds)

@@ -273,6 +273,7 @@ def _replayed(job: ReplayJob, pace: ProcessPace, record: _Record) -> Replayed:
         seconds=max(record.answered_ns - job.bag.start_ns, 0) / NANOSECONDS,
         covariances=covariances,
         first_prior_ns=None if job.initial is None else job.first_ns,
+        budget_ms=pace.budget_ms,
     )
     notes = [("replayed in process, every n-th image", str(pace.every))]
     if pace.budget_ms:

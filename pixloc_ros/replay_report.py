@@ -113,14 +113,14 @@ def _plots(judged: JudgedRun, points: np.ndarray[Any, Any]) -> dict[str, Picture
     """All plots that can be made, by name."""
     run, covariance = judged.run, judged.summary.covariance
     figures: dict[str, tuple[Figure | None, str]] = {
-        "trajectory": (plot_trajectory(judged, points), "Seen from above."),
+        "trajectory": (plot_trajectory(judged, points), _TRAJECTORY),
         "states": (plot_states(judged), _STATES),
         "errors": (plot_errors(judged), _ERRORS),
         "axes": (plot_axis_errors(judged), _AXES),
         "nees": (plot_nees(judged), _NEES),
         "coverage": (None if covariance is None else plot_coverage(covariance), _COVERAGE),
-        "latency": (plot_latency(run), _LATENCY),
-        "stages": (plot_stage_latency(run), "By stage."),
+        "latency": (plot_latency(run), _LATENCY_SAID if run.budget_ms else _LATENCY),
+        "stages": (plot_stage_latency(run), _STAGES_ALONE if run.budget_ms else _STAGES),
     }
     return {
         name: Picture(to_png(figure), caption)
@@ -129,15 +129,42 @@ def _plots(judged: JudgedRun, points: np.ndarray[Any, Any]) -> dict[str, Picture
     }
 
 
+_TRAJECTORY = (
+    "Seen from above. Line: the truth; dots: poses, coloured by state; crosses: images without a "
+    "pose; rings: wrong poses; pale dots: the map."
+)
 _STATES = (
     "Lowest row: green, a pose; red, a wrong one; orange, none; grey, the image was not taken up. "
     "Dotted: the robot was put elsewhere."
 )
-_ERRORS = "Of every pose, against the ground truth; red ticks: images without a pose."
-_AXES = "Along the axes of the map, with the band of two standard deviations told with each pose."
-_NEES = "Squared error by covariance: right covariances follow the line, too small ones lie right."
-_COVERAGE = "Share of the errors within 1, 2 and 3 sigma; dashed: where covariances are right."
-_LATENCY = "From the publication of an image to the answer; colours: stages within the node."
+_ERRORS = (
+    "Of every pose (green dots), against the ground truth; red ticks: images without a pose; "
+    "dashed: what counts as wrong; dotted: the robot was put elsewhere."
+)
+_AXES = (
+    "Along the axes of the map (green dots), with the band of two standard deviations told with "
+    "each pose; dotted: the robot was put elsewhere."
+)
+_NEES = (
+    "Squared error by covariance. Bars: the poses; right covariances follow the dark line, too "
+    "small ones lie right of it; dashed: the mean."
+)
+_COVERAGE = (
+    "Share of the errors within 1 (blue), 2 (green) and 3 sigma (grey); dashed in the same "
+    "colour: where covariances are right."
+)
+_LATENCY = (
+    "Dark line: from the publication of an image to the answer; colours: stages within the node."
+)
+_LATENCY_SAID = (
+    "On the clock of the bag, with the time that each image was said to take, and how long it "
+    "waited."
+)
+_STAGES = "Bars: the median; red whiskers: up to the 99th percentile; the total is dark."
+_STAGES_ALONE = (
+    "As measured on this machine, not as the images were said to take. Bars: the median; red "
+    "whiskers: up to the 99th percentile."
+)
 
 
 def _overlays(
@@ -204,4 +231,4 @@ def _spread(stamps: Sequence[int], count: int) -> list[int]:
 
 
 def _seconds(run: StreamRun, stamp: int) -> str:
-    return f"{(stamp - run.begin_ns) / 1e9:.1f} s"
+    return f"{(stamp - run.zero_ns) / 1e9:.1f} s"

@@ -4,7 +4,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -38,6 +38,9 @@ _CONFIDENCE_PERIOD_NS = 3_000_000_000
 _POLL_S = 0.02
 # 101 is the last domain whose ports Linux does not hand out otherwise.
 _NUM_DOMAINS = 101
+_CLOCK = "/clock"
+# Seconds in which nodes that run already make themselves known.
+_DISCOVERY_S = 1.5
 # What /diagnostics of the node says at first; any other error lasts.
 _OPENING = "being opened"
 
@@ -74,7 +77,10 @@ class ReplayPlan:
 
 
 class ReplaySession:
-    """Starts everything in its `with` block, and ends it there."""
+    """Starts everything in its `with` block, and ends it there.
+
+    Entering raises ReplayError where its domain has a localizer, a /clock or images already.
+    """
 
     def __init__(self, plan: ReplayPlan) -> None:
         self._plan = plan
@@ -92,6 +98,14 @@ class ReplaySession:
         self._context = Context()
         rclpy.init(context=self._context, domain_id=domain)
         self._node = Node("replay", context=self._context)
+        names = ["localizer"] if self.retrieval is None else ["localizer", "retrieval"]
+        taken = find_occupant(self._node, names, [_CLOCK, self._plan.layout.image])
+        if taken:
+            self._node.destroy_node()
+            rclpy.try_shutdown(context=self._context)
+            raise ReplayError(
+                f"{taken} runs in domain {domain} already: choose another ROS_DOMAIN_ID"
+            )
         exclude = (self._plan.layout.ground_truth,)
         config = ReplayConfig(rate=self._plan.rate, exclude=exclude)
         self.replayer = Replayer(self._node, self.bag, config)
@@ -244,6 +258,28 @@ def use_own_domain() -> int:
         free = next((domain for domain in candidates if is_free(domain)), candidates[0])
         os.environ["ROS_DOMAIN_ID"] = named = str(free)
     return int(named)
+
+
+def find_occupant(node: Node, names: Sequence[str], topics: Sequence[str]) -> str:
+    """What of a replay is in the domain of a node before it begins, such as those of a live robot.
+
+    Args:
+        node: Looks, before it publishes any of the topics itself.
+        names: Nodes of the root namespace that a replay starts.
+        topics: Topics that only the replay may publish.
+
+    Returns:
+        Words for the first one found, such as "a node /localizer"; nothing after a while without.
+    """
+    deadline = time.monotonic() + _DISCOVERY_S
+    while time.monotonic() < deadline:
+        seen = node.get_node_names_and_namespaces()
+        found = [f"a node /{name}" for name in names if (name, "/") in seen]
+        found += [f"a publisher of {topic}" for topic in topics if node.count_publishers(topic)]
+        if found:
+            return found[0]
+        time.sleep(_POLL_S)
+    return ""
 
 
 def is_free(domain: int) -> bool:

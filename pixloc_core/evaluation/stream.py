@@ -54,6 +54,8 @@ class StreamRun:
         covariances: Of the poses of `estimate`, (n, 6, 6) in the order and axes of ROS; None
             where they are not known.
         first_prior_ns: Stamp of the first prior given from outside, if any.
+        bag_start_ns: Time of the first message of the bag; None where it is not known.
+        budget_ms: Time that every image was said to take; 0: latencies were measured.
     """
 
     name: str
@@ -65,11 +67,18 @@ class StreamRun:
     taken: int = 0
     covariances: FloatArray | None = None
     first_prior_ns: int | None = None
+    bag_start_ns: int | None = None
+    budget_ms: float = 0.0
 
     @property
     def begin_ns(self) -> int:
         """Stamp of the first image; 0 if there is none."""
         return int(self.image_stamps_ns.min()) if self.image_stamps_ns.size else 0
+
+    @property
+    def zero_ns(self) -> int:
+        """Zero of times in the bag: its first message, else the first image."""
+        return self.begin_ns if self.bag_start_ns is None else self.bag_start_ns
 
     @property
     def latency_ms(self) -> FloatArray:

@@ -11,6 +11,7 @@ import yaml
 from pixloc_core.errors import FormatError
 
 _WORDS = {"min", "max", "if_known"}
+_SHOWN_LENGTH = 60
 # What stands in these depends on the run: a state that never came is not known.
 _OPEN_SECTIONS = ("latency_ms", "states_s", "failures")
 
@@ -52,14 +53,20 @@ def read_thresholds(path: Path) -> tuple[Threshold, ...]:
 def _threshold(path: Path, key: str, entry: Any) -> Threshold:
     if not isinstance(entry, dict) or not entry.keys() & {"min", "max"} or entry.keys() - _WORDS:
         raise FormatError(
-            f"{path}: {key}: {entry!r}, expected min, max or both, and perhaps if_known"
+            f"{path}: {key}: {_shown(entry)}, expected min, max or both, and perhaps if_known"
         )
     limits = [entry.get("min", -math.inf), entry.get("max", math.inf)]
     if any(isinstance(x, bool) or not isinstance(x, int | float) for x in limits):
-        raise FormatError(f"{path}: {key}: {entry!r}, expected numbers")
+        raise FormatError(f"{path}: {key}: {_shown(entry)}, expected numbers")
     if not isinstance(entry.get("if_known", False), bool):
-        raise FormatError(f"{path}: {key}: {entry!r}, expected if_known: true or false")
+        raise FormatError(f"{path}: {key}: {_shown(entry)}, expected if_known: true or false")
     return Threshold(key, float(limits[0]), float(limits[1]), entry.get("if_known", False))
+
+
+def _shown(value: object) -> str:
+    """A value in an error, which is to stay one short line."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}..."
 
 
 def shortfalls(summary: Mapping[str, Any], thresholds: tuple[Threshold, ...]) -> list[str]:

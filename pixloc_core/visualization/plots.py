@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
@@ -60,7 +61,7 @@ def plot_trajectory(judged: JudgedRun, points_map: NDArray[np.floating]) -> Figu
     _limit_to_path(axes, truth[:, [across, up]], points_map[:, [across, up]])
     axes.set_xlabel(f"{_AXES[across]} of the map")
     axes.set_ylabel(f"{_AXES[up]} of the map")
-    axes.legend(loc="upper right", fontsize=8, framealpha=0.9, markerscale=1.5)
+    add_legend(axes, columns=3, markerscale=1.5)
     return figure
 
 
@@ -84,8 +85,8 @@ def _with_gaps(judged: JudgedRun, path: NDArray[np.floating]) -> NDArray[np.floa
 def plot_errors(judged: JudgedRun) -> Figure:
     """Position and rotation error over time, on logarithmic axes; ticks below mark no pose."""
     found, run = judged.errors, judged.run
-    times = seconds_since(found.stamps_ns, run.begin_ns)
-    missed = seconds_since(run.missed_stamps_ns(), run.begin_ns)
+    times = seconds_since(found.stamps_ns, run.zero_ns)
+    missed = seconds_since(run.missed_stamps_ns(), run.zero_ns)
     bounds = judged.bounds
     figure = Figure(figsize=(8.0, 4.6), layout="constrained")
     rows = (
@@ -102,28 +103,30 @@ def plot_errors(judged: JudgedRun) -> Figure:
         axes.vlines(missed, 0, 0.07, colors=MISSED, lw=1.2, transform=axes.get_xaxis_transform())
         mark_kidnaps(axes, judged)
         axes.set_ylabel(label)
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        label_log_axis(axes.yaxis)
         axes.grid(visible=True, alpha=0.25)
     figure.axes[-1].set_xlabel("time in the bag [s]")
     return figure
 
 
 def plot_latency(run: StreamRun) -> Figure:
-    """Latency of every image taken up, and where the node spent it."""
+    """Latency of every image taken up, and where the node spent it.
+
+    Where images were said to take a time, stages are left out: they were measured, which is
+    another clock.
+    """
     outcomes = run.outcomes
-    times = seconds_since(np.array([o.stamp_ns for o in outcomes], np.int64), run.begin_ns)
+    times = seconds_since(np.array([o.stamp_ns for o in outcomes], np.int64), run.zero_ns)
     figure, axes = make_figure(8.0, 3.0)
     stages = list(dict.fromkeys(name for outcome in outcomes for name in outcome.stages))
     layers = [np.array([o.stages.get(name, 0.0) for o in outcomes]) for name in stages]
-    if layers and len(outcomes) > 1:
+    if layers and len(outcomes) > 1 and not run.budget_ms:
         axes.stackplot(times, layers, labels=stages, alpha=0.55, lw=0)
     axes.plot(times, run.latency_ms, ".-", c=TRUTH, lw=0.7, ms=4, label="image to answer")
     axes.set_ylim(bottom=0)
     axes.set_xlabel("time in the bag [s]")
     axes.set_ylabel("latency [ms]")
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize=8, ncols=5, frameon=False)
+    add_legend(axes, columns=5)
     axes.grid(visible=True, alpha=0.25)
     return figure
 
@@ -138,9 +141,28 @@ def broken_line(
 
 def mark_kidnaps(axes: Axes, judged: JudgedRun) -> None:
     """Dotted lines where the robot was put elsewhere."""
-    for index, time in enumerate(seconds_since(judged.kidnaps_ns, judged.run.begin_ns)):
+    for index, time in enumerate(seconds_since(judged.kidnaps_ns, judged.run.zero_ns)):
         label = "kidnap" if index == 0 else None
         axes.axvline(time, c="#6a3fb5", lw=1.1, ls=":", label=label)
+
+
+def add_legend(axes: Axes, *, columns: int, **style: Any) -> None:
+    """A legend above the axes, where it hides nothing."""
+    axes.legend(
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1.0),
+        frameon=False,
+        ncols=columns,
+        fontsize=8,
+        **style,
+    )
+
+
+def label_log_axis(axis: Axis) -> None:
+    """Plain numbers at 1, 2 and 5 of each decade, so that few decades have labels, too."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def to_png(figure: Figure, *, dpi: int = 130) -> bytes:

@@ -15,7 +15,10 @@ from pixloc_core.visualization.plots import (
     MAP,
     MISSED,
     STATE_COLOURS,
+    TRUTH,
+    add_legend,
     broken_line,
+    label_log_axis,
     make_figure,
     mark_kidnaps,
 )
@@ -40,7 +43,7 @@ def plot_axis_errors(judged: JudgedRun) -> Figure | None:
     units = np.array([100.0] * 3 + [np.rad2deg(1.0)] * 3)
     errors = units * pose_errors(found.estimate, found.truth)
     two_sigma = 2 * units * np.sqrt(covariances.diagonal(axis1=1, axis2=2))
-    times = seconds_since(found.stamps_ns, judged.run.begin_ns)
+    times = seconds_since(found.stamps_ns, judged.run.zero_ns)
     figure = Figure(figsize=(9.0, 6.4), layout="constrained")
     for index, axis in enumerate(AXES):
         axes = figure.add_subplot(3, 2, 2 * (index % 3) + index // 3 + 1)
@@ -84,9 +87,10 @@ def plot_nees(judged: JudgedRun) -> Figure | None:
     mean = judged.summary.covariance.nees_mean
     axes.axvline(mean, c=MISSED, lw=1.1, ls="--", label=f"mean {mean:.1f} (right: 6)")
     axes.set_xscale("log")
+    label_log_axis(axes.xaxis)
     axes.set_xlabel("NEES of a pose")
     axes.set_ylabel("share of the poses")
-    axes.legend(loc="best", fontsize=8)
+    add_legend(axes, columns=3)
     return figure
 
 
@@ -104,7 +108,7 @@ def plot_coverage(found: CovarianceSummary) -> Figure:
     axes.set_xticks(places, AXES)
     axes.set_ylim(0, 1.05)
     axes.set_ylabel("share of the errors")
-    axes.legend(loc="lower right", fontsize=8, ncols=3)
+    add_legend(axes, columns=3)
     return figure
 
 
@@ -118,8 +122,8 @@ def plot_states(judged: JudgedRun) -> Figure | None:
     if not run.outcomes:
         return None
     states = [s for s in _STATE_ORDER if any(o.state == s for o in run.outcomes)] or [""]
-    begins = seconds_since(np.array([o.stamp_ns for o in run.outcomes], np.int64), run.begin_ns)
-    end = float(seconds_since(run.image_stamps_ns.max(keepdims=True), run.begin_ns)[0])
+    begins = seconds_since(np.array([o.stamp_ns for o in run.outcomes], np.int64), run.zero_ns)
+    end = float(seconds_since(run.image_stamps_ns.max(keepdims=True), run.zero_ns)[0])
     lengths = np.diff(np.append(begins, max(end, begins[-1])))
     figure, axes = make_figure(9.0, 0.9 + 0.28 * (len(states) + 1))
     for row, state in enumerate(states):
@@ -150,11 +154,13 @@ def _mark_images(axes: Axes, judged: JudgedRun) -> None:
         (run.missed_stamps_ns(), "#e39b12", -0.3, 0.3),
         (wrong, MISSED, -0.4, 0.4),
     ):
-        axes.vlines(seconds_since(stamps, run.begin_ns), low, high, colors=colour, lw=1.0)
+        axes.vlines(seconds_since(stamps, run.zero_ns), low, high, colors=colour, lw=1.0)
 
 
 def plot_stage_latency(run: StreamRun) -> Figure | None:
     """Latency by stage: bars to the median, whiskers from there to the 99th percentile.
+
+    The total is left out where images were said to take a time: stages were measured.
 
     Returns:
         The figure; None where no stage was told.
@@ -162,15 +168,16 @@ def plot_stage_latency(run: StreamRun) -> Figure | None:
     stages = list(dict.fromkeys(name for outcome in run.outcomes for name in outcome.stages))
     if not stages:
         return None
-    names = ["total", *stages]
-    columns = [run.latency_ms[np.isfinite(run.latency_ms)]]
-    columns += [np.array([o.stages[s] for o in run.outcomes if s in o.stages]) for s in stages]
-    middle = np.array([np.median(c) if len(c) else 0.0 for c in columns])
-    high = np.array([np.quantile(c, 0.99) if len(c) else 0.0 for c in columns])
+    columns = {s: np.array([o.stages[s] for o in run.outcomes if s in o.stages]) for s in stages}
+    if not run.budget_ms:
+        columns = {"total": run.latency_ms[np.isfinite(run.latency_ms)], **columns}
+    names = list(columns)
+    middle = np.array([np.median(c) if len(c) else 0.0 for c in columns.values()])
+    high = np.array([np.quantile(c, 0.99) if len(c) else 0.0 for c in columns.values()])
     figure, axes = make_figure(8.0, 0.8 + 0.27 * len(names))
     places = np.arange(len(names))[::-1]
     whiskers = np.stack([np.zeros_like(middle), high - middle])
-    colours = ["#222222", *[ESTIMATE] * len(stages)]
+    colours = [TRUTH if name == "total" else ESTIMATE for name in names]
     axes.barh(places, middle, xerr=whiskers, color=colours, alpha=0.8, ecolor=MISSED, capsize=3)
     axes.set_yticks(places, names)
     axes.set_xlabel("median, and 99th percentile [ms]")

@@ -6,6 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rclpy
+from rclpy.context import Context
+from rclpy.node import Node
+from rosgraph_msgs.msg import Clock
 from toy_drive import ToyDrive, make_drive
 
 from pixloc_core.bags.edit_plan import BagEdit, Stretch
@@ -177,6 +181,35 @@ def test_a_threshold_for_a_number_that_does_not_exist_cannot_be_run(
     path.write_text("availability.nonsense: {min: 1}\n")
     assert replay(drive, tmp_path / "out", "--every", "5", "--thresholds", str(path)) == 2
     assert "no 'nonsense' in the summary" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("occupant", "expected"),
+    [("localizer", "a node /localizer"), ("simulator", "a publisher of /clock")],
+)
+def test_a_domain_with_a_live_robot_is_refused(
+    drive: ToyDrive,
+    tmp_path: Path,
+    ros_domain: int,
+    capsys: pytest.CaptureFixture[str],
+    occupant: str,
+    expected: str,
+) -> None:
+    context = Context()
+    rclpy.init(context=context, domain_id=ros_domain)
+    node = Node(occupant, context=context)
+    if occupant == "simulator":
+        node.create_publisher(Clock, "/clock", 1)
+    words = ["replay", str(drive.bag), "--map", str(drive.map_path), "--out", str(tmp_path)]
+    try:
+        assert main(words) == 2
+    finally:
+        node.destroy_node()
+        rclpy.shutdown(context=context)
+    said = capsys.readouterr().err
+    assert f"{expected} runs in domain {ros_domain} already: choose another" in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "node.log").exists()
 
 
 def test_a_node_over_dds_gives_the_same_files(

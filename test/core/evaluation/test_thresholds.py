@@ -72,6 +72,14 @@ def test_a_file_that_says_something_else_is_named(tmp_path: Path, text: str) -> 
         read_thresholds(tmp_path / "missing.yaml")
 
 
+def test_a_file_of_something_else_is_told_in_one_short_line(tmp_path: Path) -> None:
+    path = tmp_path / "localizer.yaml"
+    path.write_text("/**: {ros__parameters: {" + ", ".join(f"p{i}: {i}" for i in range(99)) + "}}")
+    with pytest.raises(FormatError, match=r"/\*\*: \{'ros__parameters'.*\.\.\., exp") as caught:
+        read_thresholds(path)
+    assert len(str(caught.value)) < len(str(path)) + 140
+
+
 def judged_summary(answers: str, kidnap: int | None) -> dict[str, object]:
     """Summary of a replay with covariances of 0.1 m and rad; kidnapped at an image."""
     posed = sum(letter in "pw" for letter in answers)

@@ -209,6 +209,41 @@ def test_the_latency_is_shown_by_stage(judged: JudgedRun) -> None:
     assert labels == ["total", "extract", "align"]
 
 
+def test_measured_stages_are_not_drawn_over_times_that_were_said(judged: JudgedRun) -> None:
+    said = dataclasses.replace(judged.run, budget_ms=300.0)
+    assert len(plot_latency(judged.run).axes[0].collections) == 2
+    assert len(plot_latency(said).axes[0].collections) == 0
+    figure = plot_stage_latency(said)
+    assert figure is not None
+    labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert labels == ["extract", "align"]
+
+
+def test_times_count_from_the_first_message_of_the_bag(judged: JudgedRun) -> None:
+    earlier = dataclasses.replace(judged.run, bag_start_ns=judged.run.begin_ns - 2 * SECOND)
+    line, shifted = (plot_latency(run).axes[0].get_lines()[0] for run in (judged.run, earlier))
+    assert np.asarray(shifted.get_xdata()) == pytest.approx(np.asarray(line.get_xdata()) + 2)
+
+
+def test_legends_lie_outside_and_a_logarithmic_axis_has_plain_labels(judged: JudgedRun) -> None:
+    covariance = judged.summary.covariance
+    figures = [plot_nees(judged), plot_trajectory(judged, np.zeros((0, 3)))]
+    assert covariance is not None
+    for figure in [*figures, plot_coverage(covariance)]:
+        assert figure is not None
+        to_png(figure)
+        axes = figure.axes[0]
+        legend = axes.get_legend().get_window_extent()
+        assert legend.y0 >= axes.get_window_extent().y1
+        assert legend.x0 >= 0
+        assert legend.x1 <= figure.bbox.width
+    nees = figures[0]
+    assert nees is not None
+    assert {"0.5", "1", "2", "5", "10"} <= {
+        text.get_text() for text in nees.axes[0].get_xticklabels()
+    }
+
+
 class _Tags(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
