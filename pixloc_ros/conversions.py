@@ -4,6 +4,7 @@ Images are in `image_conversions.py`. The mathematics of the covariance is in do
 """
 
 import logging
+import math
 from typing import Any
 
 import torch
@@ -103,6 +104,9 @@ def rigid_from_initialpose(
     frame = message.header.frame_id.lstrip("/")
     if frame != global_frame:
         raise FrameError(f"{name} is in frame {frame!r}, expected {global_frame!r}")
+    variances = list(message.pose.covariance)[::7]
+    if not all(math.isfinite(variance) and variance >= 0 for variance in variances):
+        raise FrameError(f"{name}: variances {variances}, expected finite numbers, none negative")
     try:
         return rigid_from_message(message.pose.pose)
     except FrameError as error:

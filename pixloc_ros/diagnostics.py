@@ -165,7 +165,6 @@ def _input(node_name: str, report: NodeReport) -> DiagnosticStatus:
 def _input_problems(report: NodeReport) -> Iterator[str]:
     """What is wrong with what comes in, the gravest first."""
     session, heard, pipeline = report.session, report.session.heard, report.pipeline
-    dropped = session.dropped_lately / max(session.exposures_lately, 1)
     if report.refused_transform:
         yield report.refused_transform
     if heard.uncalibrated:
@@ -178,9 +177,9 @@ def _input_problems(report: NodeReport) -> Iterator[str]:
         yield f"a camera is left out: {pipeline.camera_problem}"
     if pipeline.odometry_problem:
         yield pipeline.odometry_problem
-    if dropped > _MANY_DROPPED:
-        rate = session.exposures_lately / max(session.period_s, 1e-3)
-        yield f"{dropped:.0%} of {rate:.1f} exposures/s are given up for newer ones"
+    if session.dropped_share > _MANY_DROPPED:
+        share, rate = session.dropped_share, session.exposure_rate_hz
+        yield f"{share:.0%} of {rate:.1f} exposures/s are given up for newer ones"
 
 
 def _topics(cameras: tuple[str, ...]) -> str:

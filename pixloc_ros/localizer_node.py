@@ -5,6 +5,7 @@ topics, transforms, parameters, services and diagnostics: docs/node.md.
 """
 
 import signal
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,6 +24,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.logging import get_logger
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
+from rclpy.utilities import remove_ros_args
 
 from pixloc_core.errors import ConfigError, FormatError, FrameError, PixlocError
 from pixloc_ros.conversions import pose_from_rigid, rigid_from_initialpose, stamp_to_ns
@@ -33,10 +35,10 @@ from pixloc_ros.log_forwarding import Complaints, NodeLogHandler
 from pixloc_ros.node_config import NodeConfig
 from pixloc_ros.opening import OpenedMap, open_map
 from pixloc_ros.parameters import Settings, unknown_overrides
-from pixloc_ros.prior_poses import InitialPose, PoseBuffer, configured_pose
+from pixloc_ros.prior_poses import InitialPose, PoseBuffer
 from pixloc_ros.reports import NodeReport, PipelineReport, SessionReport
 from pixloc_ros.retrieval_client import RetrievalClient
-from pixloc_ros.saved_pose import restore_pose, save_pose
+from pixloc_ros.saved_pose import first_pose, save_pose
 from pixloc_ros.services import Services
 from pixloc_ros.session import Engine, Session
 from pixloc_ros.transport import use_image_profile
@@ -44,6 +46,11 @@ from pixloc_ros.transport import use_image_profile
 DIAGNOSTICS_PERIOD_S = 1.0
 # A pose that claims to be of the future by more than this has a wrong clock.
 _FUTURE_NS = 1_000_000_000
+
+_USAGE = (
+    "usage: localizer_node --ros-args [-p map:=map.h5] [-p NAME:=VALUE] [--params-file FILE] "
+    "[-r image:=/camera/image] (docs/node.md; parameters: config/localizer.yaml)"
+)
 
 Opener = Callable[[NodeConfig, str], OpenedMap]
 _DONE, _FAILED = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
@@ -112,7 +119,7 @@ class LocalizerNode(LifecycleNode):
         seconds = time.monotonic() - started
         self.get_logger().info(f"map {self._map_path} opened in {seconds:.2f} s")
         if self._initial is None:
-            self._initial = self._first_pose()
+            self._initial = first_pose(self._settings.node, self._map_id(), self.get_logger())
         return _DONE
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -134,6 +141,7 @@ class LocalizerNode(LifecycleNode):
         """Stop; the map stays open, and what is known of the pose stays known."""
         self._end_session()
         self._label = "inactive"
+        self.get_logger().info("inactive: images are not looked at, nothing is published")
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -187,21 +195,6 @@ class LocalizerNode(LifecycleNode):
         assert self._engine is not None
         return self._engine
 
-    def _first_pose(self) -> InitialPose | None:
-        """Where to start: the parameter, or where the last run ended."""
-        config = self._settings.node
-        if config.set_initial_pose or not config.saved_pose_filepath:
-            return configured_pose(config)
-        try:
-            pose = restore_pose(Path(config.saved_pose_filepath), self._map_id())
-        except FormatError as error:
-            self.get_logger().warning(f"no pose is restored: {error}")
-            return None
-        if pose is None:
-            return None
-        self.get_logger().info(f"pose restored from {config.saved_pose_filepath}")
-        return InitialPose(pose, 0, "saved")
-
     # Poses and commands from outside
 
     def _on_initialpose(self, message: PoseWithCovarianceStamped) -> None:
@@ -230,8 +223,12 @@ class LocalizerNode(LifecycleNode):
 
     def relocalize(self) -> None:
         """See `services.Controlled`."""
+        reason = "asked to look for the robot in the whole map"
+        if not self._retrieval.is_available:
+            reason = "asked to forget the pose: nobody serves retrieve_pose to look for another"
+        self.get_logger().warning(reason)
         if self._engine is not None:
-            self._engine.pipeline.relocalize("asked to look for the robot in the whole map")
+            self._engine.pipeline.relocalize(reason)
 
     def look_once(self) -> None:
         """See `services.Controlled`."""
@@ -243,7 +240,9 @@ class LocalizerNode(LifecycleNode):
         self._is_paused = paused
         if self._session is not None:
             self._session.pause(paused)
-        return "paused" if paused else "images are localized"
+        said = "paused" if paused else "images are localized"
+        self.get_logger().info(f"trigger: {said}")
+        return said
 
     def open_map(self, path: str) -> OpenedMap:
         """See `services.Controlled`."""
@@ -291,6 +290,9 @@ class LocalizerNode(LifecycleNode):
 
     def _take_parameters(self, parameters: list[Parameter[Any]]) -> None:
         self._settings = self._settings.changed(parameters)
+        for parameter in parameters:
+            if parameter.name in self._settings.values:
+                self.get_logger().info(f"parameter {parameter.name} is {parameter.value!r} now")
         engine = self._engine
         if engine is not None:
             localizer = engine.opened.localizer(self._settings.core)
@@ -358,13 +360,18 @@ class LocalizerNode(LifecycleNode):
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the node until it is told to stop; 2 if a parameter is wrong."""
+    """Run the node until it is told to stop; 2 if the command line or a parameter is wrong."""
     use_image_profile()
-    rclpy.init(args=args)
     try:
+        words = remove_ros_args(sys.argv if args is None else args)[1:]
+        if words:
+            sys.stderr.write(f"{_USAGE}\n")
+            return 0 if set(words) <= {"-h", "--help"} else 2
+        rclpy.init(args=args)
         node = LocalizerNode()
-    except ConfigError as error:
-        get_logger("localizer").fatal(str(error))
+    except (ConfigError, RuntimeError) as error:
+        # rclpy has no public name for what it raises of a file that it cannot read.
+        get_logger("localizer").fatal(" ".join(str(error).split()))
         rclpy.try_shutdown()
         return 2
     with suppress(KeyboardInterrupt, ExternalShutdownException):

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from pixloc_core.config import load
-from pixloc_core.errors import ConfigError
+from pixloc_core.errors import ConfigError, MapError
 from pixloc_core.features.extractor import Extractor, ExtractorConfig, create_extractor
 from pixloc_core.geometry import Pose
 from pixloc_core.localizer.localizer import Localizer, LocalizerConfig
@@ -114,5 +114,9 @@ def open_map(config: NodeConfig, path: str) -> OpenMap:
         values |= {"kind": "network", "network": settings}
     opened = OpenMap(feature_map, create_extractor(load(ExtractorConfig, **values)))
     # What does not fit must be found out now, not at the first image.
-    opened.warm()
+    try:
+        opened.warm()
+    except MapError as error:
+        hint = ", or leave the parameter weights empty" if config.weights else ""
+        raise MapError(f"{error}{hint}") from error
     return opened

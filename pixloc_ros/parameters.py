@@ -94,11 +94,13 @@ class Settings:
         """
         own = {name: v for name, v in values.items() if not name.startswith(CORE_PREFIX)}
         core = {name: v for name, v in values.items() if name.startswith(CORE_PREFIX)}
-        return cls(
-            load(NodeConfig, **_nested(own, "")),
-            load(LocalizerConfig, **_nested(core, CORE_PREFIX)),
-            values,
-        )
+        try:
+            node = load(NodeConfig, **_nested(own, ""))
+            localizer = load(LocalizerConfig, **_nested(core, CORE_PREFIX))
+        except ConfigError as error:
+            text = str(error).replace("NodeConfig.", "parameter ")
+            raise ConfigError(text.replace("StateConfig.", "parameter state.")) from error
+        return cls(node, localizer, values)
 
     @classmethod
     def declare(cls, node: Node) -> "Settings":
@@ -141,6 +143,8 @@ def _declare_one(node: Node, name: str, field: "Field[Any]", dynamic: bool) -> A
         text = " ".join(str(error).split())
         raise ConfigError(f"parameter {name} (default {default!r}): {text}") from error
     value = parameter.value
+    if isinstance(default, list) and isinstance(value, str | bool | int | float):
+        raise ConfigError(f"parameter {name} is {value!r}, expected a list: [{value}]")
     # Numbers come back as array.array; an empty list of a parameter file has no type at all.
     return list(value or ()) if isinstance(default, list) else value
 

@@ -58,8 +58,8 @@ class SessionReport:
         latency_ms: Of that exposure, from its arrival to its pose.
         counts: Exposures received, taken and dropped since the activation.
         localized: Exposures localized since then.
-        exposures_lately: Exposures received since the last report.
-        dropped_lately: Of them, those given up for newer ones.
+        exposure_rate_hz: Exposures per second, over the last ones.
+        dropped_share: Share of them that were given up for newer ones.
         period_s: Time since the last report.
         heard: What came in.
     """
@@ -69,8 +69,8 @@ class SessionReport:
     latency_ms: float = 0.0
     counts: WorkerCounts = field(default_factory=WorkerCounts)
     localized: int = 0
-    exposures_lately: int = 0
-    dropped_lately: int = 0
+    exposure_rate_hz: float = 0.0
+    dropped_share: float = 0.0
     period_s: float = 1.0
     heard: InputReport = field(default_factory=InputReport)
 

@@ -3,11 +3,14 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from pixloc_core.errors import FormatError
 from pixloc_core.geometry import Pose
+from pixloc_ros.node_config import NodeConfig
+from pixloc_ros.prior_poses import InitialPose, configured_pose
 
 _VERSION = 1
 
@@ -64,3 +67,24 @@ def restore_pose(path: Path, map_id: str) -> Pose | None:
     if saved_id != map_id:
         raise FormatError(f"{path}: saved in map {saved_id}, this one is {map_id}")
     return Pose.from_quat_wxyz(quaternion / length, position)
+
+
+def first_pose(config: NodeConfig, map_id: str, logger: Any) -> InitialPose | None:
+    """Where a node starts: at the pose of its parameters, or where the last run ended.
+
+    Args:
+        config: Parameters.
+        map_id: Content hash of the map in use.
+        logger: Of the node; hears why no pose is restored.
+    """
+    if config.set_initial_pose or not config.saved_pose_filepath:
+        return configured_pose(config)
+    try:
+        pose = restore_pose(Path(config.saved_pose_filepath), map_id)
+    except FormatError as error:
+        logger.warning(f"no pose is restored: {error}")
+        return None
+    if pose is None:
+        return None
+    logger.info(f"pose restored from {config.saved_pose_filepath}")
+    return InitialPose(pose, 0, "saved")

@@ -74,6 +74,7 @@ class Services:
             response.success = True
         except FrameError as error:
             response.message = str(error)
+            self._node.get_logger().warning(f"set_initial_pose: refused: {error}")
         return response
 
     def _reinitialize(self, _: Any, response: Any) -> Any:
@@ -106,7 +107,8 @@ class Services:
 
         try:
             if not Path(path).is_file():
-                raise FileNotFoundError(f"{path}: no such feature map")
+                kind = "a folder" if path and Path(path).is_dir() else "no such file"
+                raise FileNotFoundError(f"map_url {path!r}: {kind}, expected a feature map")
             threading.Thread(target=work, name="load_map", daemon=True).start()
             opened = await done
             if isinstance(opened, Exception):
@@ -115,6 +117,7 @@ class Services:
             self._controlled.use_map(opened, path)
         except Exception as error:  # noqa: BLE001 - the node lives on
             response.result, response.message = _refusal(error)
+            self._node.get_logger().warning(f"load_map: {response.message}")
         finally:
             self._is_loading.release()
         return response

@@ -25,6 +25,8 @@ from pixloc_ros.rig_messages import RigMessage
 
 # An image may take so long.
 _SLOWEST_S = 2.0
+# Rates are taken over at least so many exposures, or so much time.
+_FEWEST, _LONGEST_S = 10, 5.0
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ class Session:
         self.outcome: Outcome | None = None
         self.latency_ms = 0.0
         self.localized = 0
-        self._reported = (time.monotonic(), WorkerCounts())
+        self._reported_s = time.monotonic()
+        self._window, self._shares = (self._reported_s, WorkerCounts()), (0.0, 0.0)
         self._told = State.UNINITIALIZED
         self._is_paused = False
         self._is_wanted = False
@@ -91,17 +94,25 @@ class Session:
     def report(self) -> SessionReport:
         """What became of the exposures, since the last report, too."""
         now, counts = time.monotonic(), self.counts
-        then, last = self._reported
-        self._reported = (now, counts)
+        period_s, self._reported_s = now - self._reported_s, now
+        began_s, then = self._window
+        exposures, window_s = counts.received - then.received, now - began_s
+        # A share of one or two exposures would be all or nothing.
+        if exposures >= _FEWEST or window_s > _LONGEST_S:
+            self._window = (now, counts)
+            self._shares = (
+                exposures / max(window_s, 1e-3),
+                (counts.dropped - then.dropped) / max(exposures, 1),
+            )
         return SessionReport(
             is_paused=self._is_paused,
             outcome=self.outcome,
             latency_ms=self.latency_ms,
             counts=counts,
             localized=self.localized,
-            exposures_lately=counts.received - last.received,
-            dropped_lately=counts.dropped - last.dropped,
-            period_s=now - then,
+            exposure_rate_hz=self._shares[0],
+            dropped_share=self._shares[1],
+            period_s=period_s,
             heard=self.inputs.report(),
         )
 

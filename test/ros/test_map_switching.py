@@ -45,7 +45,11 @@ def bench(make_bench, tmp_path: Path) -> Bench:
 
 
 REFUSED = {
-    "missing": ("nowhere.h5", CODES.RESULT_MAP_DOES_NOT_EXIST, "no such feature map"),
+    "missing": (
+        "nowhere.h5",
+        CODES.RESULT_MAP_DOES_NOT_EXIST,
+        "no such file, expected a feature map",
+    ),
     "broken": ("broken.h5", CODES.RESULT_INVALID_MAP_DATA, "not a feature map"),
 }
 

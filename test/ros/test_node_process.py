@@ -158,3 +158,20 @@ def test_wrong_parameter_ends_the_node_with_one_line(start):
     lines = node.log.read_text().strip().splitlines()
     assert len(lines) == 1
     assert "parameter tf_rate" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["map.h5"], "usage: localizer_node --ros-args"),
+        (["--ros-args", "--params-file", "nowhere.yaml"], "--params-file nowhere.yaml"),
+        (["--ros-args", "-p", "cameras:=cam0"], "parameter cameras is 'cam0', expected a list"),
+        (["--ros-args", "-p", "image_transport:=jpeg"], "parameter image_transport is 'jpeg'"),
+    ],
+)
+def test_wrong_command_line_ends_with_one_line_that_says_why(arguments, words):
+    command = [sys.executable, "-m", "pixloc_ros.localizer_node", *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert ended.returncode == 2
+    assert words in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -75,7 +75,7 @@ def test_giving_the_pose_up_silences_at_once(bench):
     bench.robot.map_to_odom.clear()
     status = bench.ask(4.0)
     assert (status.state, status.status) == (LOST, NO_PRIOR)
-    assert "asked to look for the robot" in status.state_reason
+    assert "nobody serves retrieve_pose to look for another" in status.state_reason
     entry = report(bench, "localization", lambda: bench.ask(4.2))
     assert entry.level == DiagnosticStatus.ERROR
     assert not bench.robot.map_to_odom
