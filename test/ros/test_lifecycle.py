@@ -181,6 +181,7 @@ def test_a_hundred_lives_with_an_image_each_cost_no_memory_and_no_files(ros, map
     node.close()
     # Single lives differ by some 10 MiB of buffers: the least of twenty counts.
     growth = min(memory[-20:]) - min(memory[10:30])
-    # Without a leak it is 0.2 MiB; an image that was kept in each life showed as 17 MiB.
-    assert growth < 2.0, memory
+    # Without a leak it is 0.2 MiB, and 3 MiB in the heap that all other tests have left behind; an
+    # image that was kept in each life showed as 17 MiB.
+    assert growth < 6.0, memory
     assert max(files[-20:]) <= max(files[10:30]), files
