@@ -38,11 +38,10 @@ _CONFIDENCE_PERIOD_NS = 3_000_000_000
 _POLL_S = 0.02
 # 101 is the last domain whose ports Linux does not hand out otherwise.
 _NUM_DOMAINS = 101
+_DOMAIN = "ROS_DOMAIN_ID"
 _CLOCK = "/clock"
-# Seconds in which nodes that run already make themselves known.
-_DISCOVERY_S = 1.5
-# What /diagnostics of the node says at first; any other error lasts.
-_OPENING = "being opened"
+# Seconds in which nodes that run already make themselves known; 1.6 s were seen.
+_DISCOVERY_S = 4.0
 
 
 class ReplayError(PixlocError):
@@ -93,19 +92,20 @@ class ReplaySession:
             self.retrieval = NodeProcess(parameters, {}, log, RETRIEVAL)
 
     def __enter__(self) -> "ReplaySession":
+        # A domain chosen here is free.
+        patience_s = _DISCOVERY_S if _DOMAIN in os.environ else 0.0
         domain = use_own_domain()
         use_image_profile()
         self._context = Context()
         rclpy.init(context=self._context, domain_id=domain)
         self._node = Node("replay", context=self._context)
         names = ["localizer"] if self.retrieval is None else ["localizer", "retrieval"]
-        taken = find_occupant(self._node, names, [_CLOCK, self._plan.layout.image])
+        topics = [_CLOCK, self._plan.layout.image]
+        taken = find_occupant(self._node, names, topics, patience_s)
         if taken:
             self._node.destroy_node()
             rclpy.try_shutdown(context=self._context)
-            raise ReplayError(
-                f"{taken} runs in domain {domain} already: choose another ROS_DOMAIN_ID"
-            )
+            raise ReplayError(f"{taken} runs in domain {domain} already: choose another {_DOMAIN}")
         exclude = (self._plan.layout.ground_truth,)
         config = ReplayConfig(rate=self._plan.rate, exclude=exclude)
         self.replayer = Replayer(self._node, self.bag, config)
@@ -144,7 +144,10 @@ class ReplaySession:
         layout, timeout = self._plan.layout, self._plan.start_timeout_s
         deadline = time.monotonic() + timeout
         topics = (layout.image, layout.camera_info, layout.tf, layout.tf_static)
-        silent = self.replayer.wait_for_subscribers(topics, timeout, lambda: self.localizer.alive)
+        # A node that cannot be configured does not subscribe, and says why.
+        silent = self.replayer.wait_for_subscribers(
+            topics, timeout, lambda: self.localizer.alive and not self._has_failed
+        )
         while not silent and not self._initialpose.get_subscription_count():
             if time.monotonic() > deadline or not self.localizer.alive:
                 silent = _INITIALPOSE
@@ -154,7 +157,8 @@ class ReplaySession:
                 self._fail(f"did not come up: {self._said}")
             time.sleep(_POLL_S)
         if silent:
-            self._fail(f"did not come up: it does not listen to {silent}")
+            why = self._said if self._has_failed else f"it does not listen to {silent}"
+            self._fail(f"did not come up: {why}")
         if self.retrieval is not None:
             self._wait_for_retrieval(self.retrieval)
         self.replayer.announce()
@@ -224,9 +228,7 @@ class ReplaySession:
                 is_wrong &= not entry.message.startswith(
                     STATUS_NAMES[LocalizationStatus.BAD_INPUT]
                 )
-                is_opening = _OPENING in entry.message
-                self._is_working = not is_wrong and not is_opening
-                self._has_failed = is_wrong and not is_opening
+                self._is_working, self._has_failed = not is_wrong, is_wrong
 
     def _note(self, message: RawMessage) -> None:
         if message.topic == self._plan.layout.image:
@@ -251,27 +253,30 @@ def use_own_domain() -> int:
     clocks in one domain, time goes back all the while.
     """
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    named = os.environ.get("ROS_DOMAIN_ID")
+    named = os.environ.get(_DOMAIN)
     if named is None:
         first = os.getpid()
         candidates = [1 + (first + step) % _NUM_DOMAINS for step in range(_NUM_DOMAINS)]
         free = next((domain for domain in candidates if is_free(domain)), candidates[0])
-        os.environ["ROS_DOMAIN_ID"] = named = str(free)
+        os.environ[_DOMAIN] = named = str(free)
     return int(named)
 
 
-def find_occupant(node: Node, names: Sequence[str], topics: Sequence[str]) -> str:
+def find_occupant(
+    node: Node, names: Sequence[str], topics: Sequence[str], patience_s: float
+) -> str:
     """What of a replay is in the domain of a node before it begins, such as those of a live robot.
 
     Args:
         node: Looks, before it publishes any of the topics itself.
         names: Nodes of the root namespace that a replay starts.
         topics: Topics that only the replay may publish.
+        patience_s: How long to look.
 
     Returns:
         Words for the first one found, such as "a node /localizer"; nothing after a while without.
     """
-    deadline = time.monotonic() + _DISCOVERY_S
+    deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline:
         seen = node.get_node_names_and_namespaces()
         found = [f"a node /{name}" for name in names if (name, "/") in seen]
