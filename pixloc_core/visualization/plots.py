@@ -61,7 +61,7 @@ def plot_trajectory(judged: JudgedRun, points_map: NDArray[np.floating]) -> Figu
     _limit_to_path(axes, truth[:, [across, up]], points_map[:, [across, up]])
     axes.set_xlabel(f"{_AXES[across]} of the map")
     axes.set_ylabel(f"{_AXES[up]} of the map")
-    add_legend(axes, columns=3, markerscale=1.5)
+    add_legend(axes, columns=6, markerscale=1.5)
     return figure
 
 
