@@ -32,11 +32,11 @@ def check_images(seen: Snapshot) -> Iterator[Finding]:
     for camera in seen.cameras:
         stream = camera.images
         if not stream.publishers:
-            yield _missing(seen, stream)
+            yield _left(stream) if _was_there(stream) else _missing(seen, stream)
             continue
         wrong = sorted({one.kind for one in stream.publishers} - {stream.kind})
         if wrong:
-            yield _wrong_type(stream, wrong[0])
+            yield _wrong_type(seen, stream, wrong[0])
             continue
         yield from _check_qos(stream)
         if camera.image is None:
@@ -51,36 +51,65 @@ def check_images(seen: Snapshot) -> Iterator[Finding]:
         yield from _check_content(camera.image, stream)
 
 
+def _was_there(stream: Stream) -> bool:
+    return bool(stream.left or stream.count)
+
+
+def _left(stream: Stream) -> Finding:
+    name = f" ({_nodes(stream.left)})" if stream.left else ""
+    return error(
+        f"the publisher of {stream.topic}{name} has left, after {stream.count} messages",
+        "did the camera driver or the bag end? Start it again",
+    )
+
+
 def _missing(seen: Snapshot, stream: Stream) -> Finding:
     """Nobody publishes the topic: is there another that is meant?"""
     topic = stream.topic
     sibling = topic.removesuffix(_SUFFIX) if stream.kind == COMPRESSED else topic + _SUFFIX
     if any(kind in _SHORT for kind in seen.topics.get(sibling, ())):
-        other = "raw" if stream.kind == COMPRESSED else "compressed"
+        other = IMAGE if stream.kind == COMPRESSED else COMPRESSED
         return error(
-            f"nobody publishes {topic}, but there is {sibling}", f"image_transport:={other}"
+            f"nobody publishes {topic}, but there is {sibling}", _take(seen, sibling, other)
         )
     others = sorted(
-        f"{name} ({_SHORT[kind]})"
+        (name, kind)
         for name, kinds in seen.topics.items()
         for kind in kinds
         if kind in _SHORT and name != topic
     )
-    advice = f"image_topic:= one of {', '.join(others)}" if others else "start the camera driver"
+    if not others:
+        return error(f"nobody publishes {topic}", "start the camera driver")
+    advice = _take(seen, *others[0])
+    if len(others) > 1:
+        names = ", ".join(f"{name} ({_SHORT[kind]})" for name, kind in others)
+        advice = f"take one of {names}; e.g. {advice}"
     return error(f"nobody publishes {topic}", advice)
 
 
-def _wrong_type(stream: Stream, kind: str) -> Finding:
+def _take(seen: Snapshot, topic: str, kind: str) -> str:
+    """How to give the localizer the images of a topic: in the launch file, and by hand."""
+    suffix = _SUFFIX if kind == COMPRESSED else ""
+    transport, cameras = _SHORT[kind], seen.settings.node.cameras
+    name = "CAMERA/image" if cameras else "image"
+    by_hand = f"-p image_transport:={transport} -r {name}{suffix}:={topic} (by hand)"
+    # The launch file knows one camera, and appends the suffix itself.
+    if cameras or not topic.endswith(suffix):
+        return by_hand
+    base = topic.removesuffix(suffix)
+    return f"image_topic:={base} image_transport:={transport} (launch), or {by_hand}"
+
+
+def _wrong_type(seen: Snapshot, stream: Stream, kind: str) -> Finding:
     if stream.kind == IMAGE and kind == COMPRESSED:
-        base = stream.topic.removesuffix(_SUFFIX)
         return error(
             f"{stream.topic} has compressed images, the node expects raw ones",
-            f"image_transport:=compressed image_topic:={base}",
+            _take(seen, stream.topic, kind),
         )
     if stream.kind == COMPRESSED and kind == IMAGE:
         return error(
             f"{stream.topic} has raw images, the node expects compressed ones",
-            f"image_transport:=raw image_topic:={stream.topic}",
+            _take(seen, stream.topic, kind),
         )
     return error(
         f"{stream.topic} is of type {kind}, expected {stream.kind}", "another topic is meant"
@@ -183,19 +212,7 @@ def check_calibration(seen: Snapshot) -> Iterator[Finding]:
     for camera in seen.cameras:
         stream, found = camera.infos, camera.calibration
         if not stream.publishers:
-            others = sorted(
-                name
-                for name, kinds in seen.topics.items()
-                if stream.kind in kinds and name != stream.topic
-            )
-            advice = (
-                f"camera_info_topic:= one of {', '.join(others)}"
-                if others
-                else (
-                    "the camera driver must publish its calibration (camera_calibration makes one)"
-                )
-            )
-            yield error(f"nobody publishes {stream.topic}", advice)
+            yield _left(stream) if _was_there(stream) else _no_calibration(seen, stream)
         elif found is None:
             yield error(
                 f"{stream.topic}: no CameraInfo came in {seen.seconds:g} s",
@@ -208,6 +225,22 @@ def check_calibration(seen: Snapshot) -> Iterator[Finding]:
             )
         else:
             yield from _check_match(camera)
+
+
+def _no_calibration(seen: Snapshot, stream: Stream) -> Finding:
+    others = sorted(
+        name
+        for name, kinds in seen.topics.items()
+        if stream.kind in kinds and name != stream.topic
+    )
+    advice = "the camera driver must publish its calibration (camera_calibration makes one)"
+    if others:
+        name = "CAMERA/camera_info" if seen.settings.node.cameras else "camera_info"
+        advice = (
+            f"camera_info_topic:=TOPIC (launch), or -r {name}:=TOPIC (by hand), TOPIC being "
+            f"one of {', '.join(others)}"
+        )
+    return error(f"nobody publishes {stream.topic}", advice)
 
 
 def _check_match(camera: CameraSeen) -> Iterator[Finding]:

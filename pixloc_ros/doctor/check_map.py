@@ -65,6 +65,8 @@ def _look_at_index(feature_map: FeatureMap) -> tuple[str, str]:
 def check_map(seen: Snapshot) -> Iterator[Finding]:
     """The map file, where one is named."""
     found = seen.map
+    if found is None and seen.is_blind:
+        return
     if found is None:
         yield warn(
             "no map is named, and none was checked",

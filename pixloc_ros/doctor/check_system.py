@@ -24,7 +24,9 @@ def check_network(seen: Snapshot) -> Iterator[Finding]:
 def check_clock(seen: Snapshot) -> Iterator[Finding]:
     """Whether the node takes the time from where it is."""
     clock, by_clock = seen.clock, seen.settings.use_sim_time
-    if by_clock and not clock.publishers:
+    if by_clock and not clock.publishers and clock.count:
+        yield error("the publisher of /clock has left", "did the bag or the simulation end?")
+    elif by_clock and not clock.publishers:
         yield error(
             "use_sim_time is set, but nobody publishes /clock",
             "play the bag with --clock, start the simulator, or set use_sim_time:=false",
@@ -62,7 +64,14 @@ def check_node(seen: Snapshot) -> Iterator[Finding]:
         return
     if count > 1:
         yield error(f"{count} nodes are called {node.name}", "stop all but one")
-    if node.lifecycle and node.lifecycle != "active":
+    if node.silent:
+        yield warn(
+            f"node {node.name} does not answer yet (is it opening its map?)",
+            "what depends on its parameters was not checked: ask again, or give --params-file"
+            if seen.is_blind
+            else "its state is not known: ask again",
+        )
+    elif node.lifecycle and node.lifecycle != "active":
         yield error(
             f"node {node.name} is {node.lifecycle}, not active",
             f"ros2 lifecycle set {node.name} "
@@ -79,6 +88,8 @@ def check_status(seen: Snapshot) -> Iterator[Finding]:
     if node.name not in node.found:
         return
     status = node.status
+    if status is None and node.silent:
+        return
     if status is None:
         yield warn(
             f"no message on status for {seen.seconds:g} s",

@@ -3,7 +3,8 @@
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,8 @@ from lifecycle_msgs.srv import GetState
 from rcl_interfaces.srv import GetParameters, ListParameters
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node, NodeNameNonExistentError
+from rclpy.node import Node
 from rclpy.parameter import parameter_value_to_python
-from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
-from rclpy.topic_endpoint_info import TopicEndpointInfo
 from rclpy.utilities import get_rmw_implementation_identifier
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
@@ -31,6 +30,7 @@ from pixloc_ros.doctor.ears import (
     calibration_seen,
     image_seen,
 )
+from pixloc_ros.doctor.graph import Graph, full_name
 from pixloc_ros.doctor.settings import make_settings
 from pixloc_ros.doctor.snapshot import (
     CAMERA_INFO,
@@ -39,6 +39,7 @@ from pixloc_ros.doctor.snapshot import (
     CameraSeen,
     ClockSeen,
     Endpoint,
+    MapSeen,
     NodeSeen,
     Settings,
     Snapshot,
@@ -58,6 +59,7 @@ _LOOK_S = 0.25
 _QUIET_LOOKS = 4
 _SERVICE_S = 1.0
 _ANSWER_S = 5.0
+_TRIES = 2
 _SUFFIX = "/compressed"
 
 
@@ -116,12 +118,20 @@ def _node() -> Iterator[tuple[Node, SingleThreadedExecutor]]:
 class _Session:
     def __init__(self, subject: Subject, node: Node, executor: SingleThreadedExecutor) -> None:
         self._subject, self._node, self._executor = subject, node, executor
+        self._graph = Graph(node)
+        self._runs, self._silent = False, False
+        self._before: dict[str, tuple[Endpoint, ...]] = {}
         self._space, _, self._name = subject.node.rpartition("/")
         self._list_service = f"{subject.node}/list_parameters"
 
     def run(self) -> Snapshot:
         self._discover()
         settings = self._settings()
+        # Maps are large: look at it while listening.
+        with ThreadPoolExecutor(1) as worker:
+            return self._hear(settings, worker.submit(self._map, settings))
+
+    def _hear(self, settings: Settings, map_seen: Future[MapSeen | None]) -> Snapshot:
         lifecycle = self._lifecycle()
         clock = ClockEar(self._node)
         cameras = self._camera_topics(settings)
@@ -131,32 +141,32 @@ class _Session:
         tf, tf_static = self._tf_topics()
         frames = FrameEar(self._node, tf, tf_static)
         speech = NodeEar(self._node, self._subject.node, f"{self._space}/status")
+        senders = self._senders(tf, tf_static)
         self._spin(self._subject.seconds)
-        sent_clock = self._node.get_publishers_info_by_topic("/clock")
+        sent_clock = self._graph.publishers("/clock")
         return Snapshot(
             seconds=self._subject.seconds,
             domain=os.environ.get("ROS_DOMAIN_ID", "0"),
             middleware=get_rmw_implementation_identifier(),
-            nodes=self._nodes(),
-            topics=dict(self._node.get_topic_names_and_types()),
+            nodes=self._graph.nodes(),
+            topics=self._graph.offered(self._name),
             settings=settings,
             node=NodeSeen(
                 self._subject.node,
-                tuple(name for name in self._nodes() if name.endswith(f"/{self._name}")),
+                tuple(name for name in self._graph.nodes() if name.endswith(f"/{self._name}")),
                 lifecycle,
                 speech.status,
                 speech.diagnostics,
-                self._servers(),
+                self._graph.servers(),
+                self._silent,
             ),
             cameras=tuple(
                 self._camera(pair, heard, settings)
                 for pair, heard in zip(cameras, ears, strict=True)
             ),
-            edges=frames.edges(self._senders(tf, tf_static)),
-            clock=ClockSeen(
-                tuple(_full_name(one) for one in sent_clock), clock.count, clock.now_ns()
-            ),
-            map=self._map(settings),
+            edges=frames.edges(senders | self._senders(tf, tf_static)),
+            clock=ClockSeen(tuple(one.node for one in sent_clock), clock.count, clock.now_ns()),
+            map=map_seen.result(),
         )
 
     def _discover(self) -> None:
@@ -165,35 +175,18 @@ class _Session:
         before, quiet = None, 0
         while quiet < _QUIET_LOOKS and time.monotonic() < end:
             self._spin(_LOOK_S)
-            nodes, servers = self._nodes(), self._servers()
+            nodes, servers = self._graph.nodes(), self._graph.servers()
             now = (nodes, self._node.get_topic_names_and_types(), servers)
             # A node is heard of before what belongs to it is.
             partly = self._subject.node in nodes and self._list_service not in servers
             quiet = quiet + 1 if now == before and not partly else 0
             before = now
-
-    def _servers(self) -> frozenset[str]:
-        """Services that are served; those that are only asked for have a name in ROS, too."""
-        found: set[str] = set()
-        for name, space in self._node.get_node_names_and_namespaces():
-            with suppress(NodeNameNonExistentError):  # it may end meanwhile
-                served = self._node.get_service_names_and_types_by_node(name, space)
-                found |= {service for service, _ in served}
-        return frozenset(found)
+            self._runs = self._subject.node in nodes
 
     def _spin(self, seconds: float) -> None:
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             self._executor.spin_once(timeout_sec=left)
-
-    def _nodes(self) -> tuple[str, ...]:
-        """Full names; without this node, and those that ROS hides (the daemon of ros2)."""
-        found = self._node.get_node_names_and_namespaces()
-        return tuple(
-            f"{space.rstrip('/')}/{name}"
-            for name, space in found
-            if not name.startswith("_") and name != self._node.get_name()
-        )
 
     def _ask(self, kind: type[Any], service: str, **request: Any) -> Any | None:
         """The answer of a service, or None if it is not there or does not answer."""
@@ -209,28 +202,41 @@ class _Session:
 
     def _settings(self) -> Settings:
         """Those of the running node, where it answers."""
-        listed = self._ask(ListParameters, self._list_service)
+        given = self._parameters() if self._runs else {}
+        self._silent = self._runs and not given
+        if not given:
+            return self._subject.settings or Settings()
+        return make_settings(given, "the running node")
+
+    def _parameters(self) -> dict[str, Any]:
+        """Parameters of the running node, nested; empty if it does not answer."""
+        tries = (self._ask(ListParameters, self._list_service) for _ in range(_TRIES))
+        listed = next((answer for answer in tries if answer), None)
         known = {*(name for name, _ in walk(NodeConfig)), "use_sim_time"}
         names = sorted(known & set(listed.result.names)) if listed else []
+        if not names:
+            return {}
         answer = self._ask(GetParameters, f"{self._subject.node}/get_parameters", names=names)
-        if not answer or not names:
-            return self._subject.settings or Settings()
         given: dict[str, Any] = {}
+        if not answer:
+            return given
         for name, value in zip(names, answer.values, strict=True):
             plain = parameter_value_to_python(value)
             # An empty list comes back as nothing at all.
             if plain is not None:
                 scalar = isinstance(plain, bool | int | float | str)
                 _nest(given, name, plain if scalar else list(plain))
-        return make_settings(given, "the running node")
+        return given
 
     def _lifecycle(self) -> str:
+        if not self._runs or self._silent:
+            return ""
         answer = self._ask(GetState, f"{self._subject.node}/get_state")
         return str(answer.current_state.label) if answer else ""
 
     def _subscriptions(self, kinds: Sequence[str]) -> list[tuple[str, str]]:
         """Topics and types that the localizer listens to, of these types."""
-        if self._subject.node not in self._nodes():
+        if self._subject.node not in self._graph.nodes():
             return []
         found = self._node.get_subscriber_names_and_types_by_node(self._name, self._space or "/")
         return sorted((topic, kind) for topic, ks in found for kind in ks if kind in kinds)
@@ -246,7 +252,8 @@ class _Session:
         """Topic and type of images and of calibration, for each camera."""
         images = self._subscriptions([IMAGE, COMPRESSED])
         infos = [topic for topic, _ in self._subscriptions([CAMERA_INFO])]
-        if self._subject.image_topic or not images:
+        unknown = self._silent and not self._subject.settings
+        if self._subject.image_topic or not (images or unknown):
             images = self._default_images(settings)
         if self._subject.camera_info_topic:
             infos = [self._resolve(self._subject.camera_info_topic)]
@@ -272,23 +279,24 @@ class _Session:
 
     def _listen(self, topic: str, kind: str, clock: ClockEar) -> StreamEar | None:
         """Hear a topic; not one of another type, which would never match."""
-        kinds = {one.topic_type for one in self._node.get_publishers_info_by_topic(topic)}
+        self._before[topic] = self._graph.publishers(topic)
+        kinds = {one.kind for one in self._before[topic]}
         if kinds and kind not in kinds:
             return None
         return StreamEar(self._node, _TYPES[kind], topic, clock.now_ns)
 
     def _stream(self, topic: str, kind: str, ear: StreamEar | None) -> Stream:
-        subscriptions = (
-            _endpoint(one) for one in self._node.get_subscriptions_info_by_topic(topic)
-        )
+        publishers = self._graph.publishers(topic)
+        there = {one.node for one in publishers}
         return Stream(
             topic,
             kind,
-            tuple(_endpoint(one) for one in self._node.get_publishers_info_by_topic(topic)),
-            tuple(one for one in subscriptions if one.node == self._subject.node),
+            publishers,
+            tuple(s for s in self._graph.subscriptions(topic) if s.node == self._subject.node),
             ear.count if ear else 0,
             ear.rate_hz if ear else 0.0,
             ear.lost if ear else 0,
+            tuple(one for one in self._before[topic] if one.node not in there),
         )
 
     def _camera(
@@ -308,9 +316,9 @@ class _Session:
 
     def _senders(self, *topics: str) -> dict[bytes, str]:
         found = [one for topic in topics for one in self._node.get_publishers_info_by_topic(topic)]
-        return {bytes(one.endpoint_gid)[:GID_BYTES]: _full_name(one) for one in found}
+        return {bytes(one.endpoint_gid)[:GID_BYTES]: full_name(one) for one in found}
 
-    def _map(self, settings: Settings) -> Any:
+    def _map(self, settings: Settings) -> MapSeen | None:
         path = self._subject.map or (Path(settings.node.map) if settings.node.map else None)
         return look_at_map(path, settings.node.weights) if path else None
 
@@ -320,20 +328,6 @@ def _nest(values: dict[str, Any], name: str, value: Any) -> None:
     for group in groups:
         values = values.setdefault(group, {})
     values[leaf] = value
-
-
-def _full_name(one: TopicEndpointInfo) -> str:
-    return f"{one.node_namespace.rstrip('/')}/{one.node_name}"
-
-
-def _endpoint(one: TopicEndpointInfo) -> Endpoint:
-    profile = one.qos_profile
-    return Endpoint(
-        _full_name(one),
-        one.topic_type,
-        profile.reliability == ReliabilityPolicy.RELIABLE,
-        profile.durability == DurabilityPolicy.TRANSIENT_LOCAL,
-    )
 
 
 def _common(one: str, other: str) -> int:

@@ -47,19 +47,26 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         PixlocError: If the parameter file cannot be used.
     """
+    space = args.namespace.strip("/")
+    node = f"/{space}/{_NODE}" if space else f"/{_NODE}"
+    settings = None
+    if args.params_file:
+        from pixloc_ros.doctor.settings import read_settings
+
+        settings = read_settings(args.params_file, node)
+    # Before the imports, which take seconds.
+    sys.stderr.write(f"listening for {args.seconds:g} s ...\n")
+    sys.stderr.flush()
     from pixloc_ros.doctor.collect import Subject, collect
     from pixloc_ros.doctor.findings import Level
     from pixloc_ros.doctor.judge import judge, summary
-    from pixloc_ros.doctor.settings import read_settings
 
-    space = args.namespace.strip("/")
-    node = f"/{space}/{_NODE}" if space else f"/{_NODE}"
     subject = Subject(
         node=node,
         image_topic=args.image_topic or "",
         camera_info_topic=args.camera_info_topic or "",
         map=args.map,
-        settings=read_settings(args.params_file, node) if args.params_file else None,
+        settings=settings,
         seconds=args.seconds,
     )
     findings = judge(collect(subject))

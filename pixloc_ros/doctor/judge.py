@@ -9,6 +9,14 @@ from pixloc_ros.doctor.snapshot import Snapshot
 Check = Callable[[Snapshot], Iterable[Finding]]
 # The map first: it needs no running system.
 ALWAYS: tuple[Check, ...] = (check_map.check_map, check_system.check_network)
+# These need the parameters of the node.
+DEPENDENT: tuple[Check, ...] = (
+    check_system.check_clock,
+    check_frames.check_camera_frames,
+    check_frames.check_odometry,
+    check_frames.check_map_frame,
+    check_system.check_retrieval,
+)
 # These need somebody to look at.
 CHECKS: tuple[Check, ...] = (
     check_system.check_clock,
@@ -27,7 +35,8 @@ CHECKS: tuple[Check, ...] = (
 def judge(seen: Snapshot) -> list[Finding]:
     """What is well and what is wrong."""
     checks = (*ALWAYS, *CHECKS) if seen.nodes else ALWAYS
-    return [finding for check in checks for finding in check(seen)]
+    skipped = DEPENDENT if seen.is_blind else ()
+    return [finding for check in checks if check not in skipped for finding in check(seen)]
 
 
 def summary(findings: Iterable[Finding]) -> str:
@@ -36,4 +45,8 @@ def summary(findings: Iterable[Finding]) -> str:
     errors, warnings = levels.count(Level.ERROR), levels.count(Level.WARN)
     if not errors and not warnings:
         return "nothing wrong was found"
-    return f"{errors} errors, {warnings} warnings"
+    return f"{_count(errors, 'error')}, {_count(warnings, 'warning')}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

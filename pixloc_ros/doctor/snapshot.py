@@ -40,6 +40,7 @@ class Stream:
         count: Messages heard.
         rate_hz: Messages per second, 0 for less than two of them.
         lost: Messages that were sent in this time, but did not arrive here.
+        left: Publishers of the beginning whose nodes have none any more at the end.
     """
 
     topic: str
@@ -49,6 +50,7 @@ class Stream:
     count: int = 0
     rate_hz: float = 0.0
     lost: int = 0
+    left: Sequence[Endpoint] = ()
 
 
 @dataclass(frozen=True)
@@ -169,6 +171,7 @@ class NodeSeen:
         status: The newest one.
         diagnostics: Of it.
         services: Full names of all services of the system.
+        silent: It is in the graph, but does not answer its services.
     """
 
     name: str
@@ -177,6 +180,7 @@ class NodeSeen:
     status: StatusSeen | None = None
     diagnostics: Sequence[DiagnosticSeen] = ()
     services: frozenset[str] = frozenset()
+    silent: bool = False
 
 
 @dataclass(frozen=True)
@@ -226,7 +230,7 @@ class Snapshot:
         domain: ROS_DOMAIN_ID.
         middleware: RMW implementation.
         nodes: Full names of all nodes but this one.
-        topics: Types by full name.
+        topics: Types by full name, of those with a publisher other than the localizer.
         settings: How the localizer is set up.
         node: The localizer.
         cameras: Its cameras.
@@ -246,3 +250,8 @@ class Snapshot:
     edges: Sequence[EdgeSeen]
     clock: ClockSeen
     map: MapSeen | None = None
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether the parameters are unknown: nobody gave them, and the node keeps silent."""
+        return self.node.silent and self.settings.origin == Settings.origin

@@ -1,6 +1,7 @@
 """What the doctor makes of images and calibration: each fault alone, in a healthy system."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from healthy_system import (
@@ -15,10 +16,17 @@ from healthy_system import (
     image,
     images,
     names_alone,
+    settings,
 )
 
 from pixloc_ros.doctor.findings import Level
-from pixloc_ros.doctor.snapshot import CAMERA_INFO, COMPRESSED, IMAGE, Endpoint
+from pixloc_ros.doctor.snapshot import CAMERA_INFO, COMPRESSED, IMAGE, Endpoint, Snapshot
+
+
+def nobody(**changes: Any) -> Snapshot:
+    """Images that nobody ever published."""
+    return images(publishers=(), count=0, **changes)
+
 
 COMPRESSED_ONLY = {"/camera/image/compressed": (COMPRESSED,)}
 FAULTS: dict[str, Fault] = {
@@ -29,25 +37,57 @@ FAULTS: dict[str, Fault] = {
         "ROS_DOMAIN_ID",
     ),
     "no image topic": (
-        replace(images(publishers=()), topics={"/front/image_raw": (IMAGE,)}),
+        replace(nobody(), topics={"/front/image_raw": (IMAGE,)}),
         Level.ERROR,
         "nobody publishes /camera/image",
-        "/front/image_raw (raw)",
+        "image_topic:=/front/image_raw image_transport:=raw (launch), or "
+        "-p image_transport:=raw -r image:=/front/image_raw (by hand)",
+    ),
+    "several image topics": (
+        replace(nobody(), topics={"/b": (IMAGE,), "/a/compressed": (COMPRESSED,)}),
+        Level.ERROR,
+        "nobody publishes /camera/image",
+        "take one of /a/compressed (compressed), /b (raw); e.g. image_topic:=/a ",
+    ),
+    "compressed images of one of two cameras": (
+        replace(nobody(), topics=COMPRESSED_ONLY, settings=settings(cameras=("a", "b"))),
+        Level.ERROR,
+        "but there is /camera/image/compressed",
+        "-r CAMERA/image/compressed:=/camera/image/compressed (by hand)",
+    ),
+    "camera that left": (
+        images(publishers=(), left=(Endpoint(DRIVER, IMAGE),), count=12),
+        Level.ERROR,
+        "the publisher of /camera/image (/camera) has left, after 12 messages",
+        "Start it again",
+    ),
+    "camera that came and left": (
+        images(publishers=(), count=3),
+        Level.ERROR,
+        "the publisher of /camera/image has left, after 3 messages",
+        "Start it again",
+    ),
+    "calibration that left": (
+        camera(infos=replace(HEALTHY_CAMERA.infos, publishers=())),
+        Level.ERROR,
+        "the publisher of /camera/camera_info has left, after 50 messages",
+        "Start it again",
     ),
     "no camera at all": (
-        replace(images(publishers=()), topics={}),
+        replace(nobody(), topics={}),
         Level.ERROR,
         "nobody publishes /camera/image",
         "start the camera driver",
     ),
     "only compressed images": (
-        replace(images(publishers=()), topics=COMPRESSED_ONLY),
+        replace(nobody(), topics=COMPRESSED_ONLY),
         Level.ERROR,
         "but there is /camera/image/compressed",
-        "image_transport:=compressed",
+        "image_topic:=/camera/image image_transport:=compressed (launch), or "
+        "-p image_transport:=compressed -r image/compressed:=/camera/image/compressed (by hand)",
     ),
     "only raw images": (
-        images(topic="/camera/image/compressed", kind=COMPRESSED, publishers=()),
+        nobody(topic="/camera/image/compressed", kind=COMPRESSED),
         Level.ERROR,
         "but there is /camera/image",
         "image_transport:=raw",
@@ -56,13 +96,13 @@ FAULTS: dict[str, Fault] = {
         images(topic="/camera/image/compressed", publishers=(Endpoint(DRIVER, COMPRESSED),)),
         Level.ERROR,
         "has compressed images, the node expects raw",
-        "image_transport:=compressed image_topic:=/camera/image",
+        "image_topic:=/camera/image image_transport:=compressed",
     ),
     "raw topic taken for compressed": (
         images(kind=COMPRESSED),
         Level.ERROR,
         "has raw images",
-        "image_transport:=raw image_topic:=/camera/image",
+        "image_topic:=/camera/image image_transport:=raw",
     ),
     "topic of another type": (
         images(publishers=(Endpoint("/talker", "std_msgs/msg/String"),)),
@@ -124,12 +164,12 @@ FAULTS: dict[str, Fault] = {
     ),
     "no calibration": (
         replace(
-            camera(infos=replace(HEALTHY_CAMERA.infos, publishers=()), calibration=None),
+            camera(infos=replace(HEALTHY_CAMERA.infos, publishers=(), count=0), calibration=None),
             topics={"/other/camera_info": (CAMERA_INFO,)},
         ),
         Level.ERROR,
         "nobody publishes /camera/camera_info",
-        "camera_info_topic:= one of /other/camera_info",
+        "one of /other/camera_info",
     ),
     "silent calibration": (camera(calibration=None), Level.ERROR, "no CameraInfo", "with the"),
     "no K": (

@@ -26,7 +26,7 @@ from healthy_system import (
 
 from pixloc_ros.doctor.findings import Level
 from pixloc_ros.doctor.judge import judge, summary
-from pixloc_ros.doctor.snapshot import DiagnosticSeen, MapSeen, StatusSeen
+from pixloc_ros.doctor.snapshot import DiagnosticSeen, MapSeen, Settings, StatusSeen
 from pixloc_ros.transform_tree import IDENTITY, RigidTransform
 
 
@@ -115,6 +115,22 @@ FAULTS: dict[str, Fault] = {
         "mend /arm",
     ),
     "no node": (node(found=()), Level.ERROR, "node /localizer does not run", "ros2 launch"),
+    "node that opens its map": (
+        replace(node(silent=True, status=None, lifecycle=""), settings=Settings(), map=None),
+        Level.WARN,
+        "node /localizer does not answer yet (is it opening its map?)",
+        "ask again",
+    ),
+    "silent node, known parameters, no map": (
+        replace(
+            node(silent=True, status=None, lifecycle=""),
+            settings=replace(settings(), origin="p.yaml"),
+            map=None,
+        ),
+        Level.WARN,
+        "no map is named",
+        "--map",
+    ),
     "node elsewhere": (
         node(found=("/robot1/localizer",)),
         Level.ERROR,
@@ -170,6 +186,12 @@ FAULTS: dict[str, Fault] = {
         "use_sim_time is set, but nobody publishes /clock",
         "--clock",
     ),
+    "clock that left": (
+        clock(sim=True, count=100),
+        Level.ERROR,
+        "the publisher of /clock has left",
+        "did the bag",
+    ),
     "paused clock": (
         clock(sim=True, publishers=("/player",)),
         Level.WARN,
@@ -224,8 +246,8 @@ FAULTS: dict[str, Fault] = {
         "again",
     ),
 }
-# A frame with two parents as well.
-TWOFOLD = ("loop",)
+# A frame with two parents, a node that does not answer as well.
+TWOFOLD = ("loop", "silent node, known parameters, no map")
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -242,11 +264,18 @@ def test_findings_are_single_lines():
 
 
 @pytest.mark.parametrize(
-    ("count", "text"), [(0, "nothing wrong was found"), (2, "1 errors, 1 warnings")]
+    ("count", "text"),
+    [
+        (0, "nothing wrong was found"),
+        (1, "0 errors, 1 warning"),
+        (2, "1 error, 1 warning"),
+        (4, "2 errors, 2 warnings"),
+    ],
 )
 def test_the_summary_counts(count: int, text: str):
     findings = judge(HEALTHY)
     extra = [f for f in judge(replace(camera(calibration=None), map=None)) if f.level]
+    extra = 2 * sorted(extra, key=lambda f: f.level)
     assert summary([*findings, *extra[:count]]) == text
 
 
