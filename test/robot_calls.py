@@ -54,10 +54,20 @@ class Operator:
     def start(self, kind: type[Any], service: str, request: Any) -> Any:
         """Future of the answer of a service."""
         if service not in self._clients:
-            self._clients[service] = self._node.create_client(kind, service)
-        client = self._clients[service]
-        wait(client.service_is_ready, f"service {service}", 60.0)
-        return client.call_async(request)
+            self._clients[service] = self._connect(kind, service)
+        return self._clients[service].call_async(request)
+
+    def _connect(self, kind: type[Any], service: str) -> Any:
+        """A client that has found its server.
+
+        Now and then the middleware does not match the two ends of a service: a new client does.
+        """
+        for _ in range(4):
+            client = self._node.create_client(kind, service)
+            if client.wait_for_service(15.0):
+                return client
+            self._node.destroy_client(client)
+        raise AssertionError(f"no service {service} within 60 s")
 
     def set_initial_pose(self, value: Pose, stamp_ns: int = 0, frame: str = "map") -> Any:
         message = PoseWithCovarianceStamped()

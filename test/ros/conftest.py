@@ -59,6 +59,17 @@ def ros_domain() -> int:
     return domain
 
 
+# Modules whose tests start nodes through a replay.
+REPLAYS = {"test_demo", "test_replay_command", "test_replay_faults", "test_restart", "test_soak"}
+
+
+@pytest.fixture(autouse=True)
+def domain_of_replays(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replays choose a domain that nobody uses: participants of earlier tests may linger."""
+    if request.path.stem in REPLAYS:
+        monkeypatch.delenv("ROS_DOMAIN_ID", raising=False)
+
+
 @pytest.fixture
 def ros(ros_domain: int) -> Iterator[Callable[..., None]]:
     """Starts rclpy with the given ROS arguments; ended with the test."""
