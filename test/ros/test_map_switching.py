@@ -198,11 +198,11 @@ def test_a_broken_map_at_the_start_is_told_and_a_good_one_heals_it(make_bench, m
     bench = make_bench("-p", f"map:={path}", opener=open_map, active=False)
     entry = bench.diagnosis("localization")
     assert (entry.level, "map.h5" in entry.message) == (DiagnosticStatus.ERROR, True)
-    operator = Operator(bench.robot.node)
-    assert operator.state() == "unconfigured"
+    assert {pair.key: pair.value for pair in entry.values}["lifecycle"] == "unconfigured"
     shutil.copy(map_path, path)
-    assert operator.change_state(CONFIGURE)
-    assert operator.state() == "inactive"
+    # As the service does it, in the executor's thread.
+    done = bench.node.executor.create_task(bench.node.trigger_configure)
+    wait(done.done, "transition", 60.0)
     entry = bench.diagnosis("localization")
     assert (entry.level, entry.message) == (
         DiagnosticStatus.WARN,
