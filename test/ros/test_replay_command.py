@@ -188,14 +188,17 @@ def test_a_threshold_for_a_number_that_does_not_exist_cannot_be_run(
     [("localizer", "a node /localizer"), ("simulator", "a publisher of /clock")],
 )
 def test_a_domain_with_a_live_robot_is_refused(
+    *,
     drive: ToyDrive,
     tmp_path: Path,
     ros_domain: int,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     occupant: str,
     expected: str,
 ) -> None:
     context = Context()
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(ros_domain))
     rclpy.init(context=context, domain_id=ros_domain)
     node = Node(occupant, context=context)
     if occupant == "simulator":
