@@ -4,35 +4,29 @@ The executor's thread takes messages in; one worker thread localizes the newest 
 topics, transforms, parameters, services and diagnostics: docs/node.md.
 """
 
-import signal
-import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
-from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.logging import get_logger
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
-from rclpy.utilities import remove_ros_args
 
-from pixloc_core.errors import ConfigError, FormatError, FrameError, PixlocError
+from pixloc_core.errors import FormatError, FrameError, PixlocError
 from pixloc_ros.conversions import pose_from_rigid, rigid_from_initialpose, stamp_to_ns
 from pixloc_ros.diagnostics import diagnostics
 from pixloc_ros.frames import listen
 from pixloc_ros.image_pipeline import ImagePipeline
 from pixloc_ros.log_forwarding import Complaints, NodeLogHandler
 from pixloc_ros.node_config import NodeConfig
+from pixloc_ros.node_main import run_node
 from pixloc_ros.opening import OpenedMap, open_map
 from pixloc_ros.parameters import Settings, unknown_overrides
 from pixloc_ros.prior_poses import InitialPose, PoseBuffer
@@ -41,7 +35,6 @@ from pixloc_ros.retrieval_client import RetrievalClient
 from pixloc_ros.saved_pose import first_pose, save_pose
 from pixloc_ros.services import Services
 from pixloc_ros.session import Engine, Session
-from pixloc_ros.transport import use_image_profile
 
 DIAGNOSTICS_PERIOD_S = 1.0
 # A pose that claims to be of the future by more than this has a wrong clock.
@@ -361,26 +354,7 @@ class LocalizerNode(LifecycleNode):
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is told to stop; 2 if the command line or a parameter is wrong."""
-    use_image_profile()
-    try:
-        words = remove_ros_args(sys.argv if args is None else args)[1:]
-        if words:
-            sys.stderr.write(f"{_USAGE}\n")
-            return 0 if set(words) <= {"-h", "--help"} else 2
-        rclpy.init(args=args)
-        node = LocalizerNode()
-    except (ConfigError, RuntimeError) as error:
-        # rclpy has no public name for what it raises of a file that it cannot read.
-        get_logger("localizer").fatal(" ".join(str(error).split()))
-        rclpy.try_shutdown()
-        return 2
-    with suppress(KeyboardInterrupt, ExternalShutdownException):
-        rclpy.spin(node)
-    # Ctrl-C reaches a launched node twice: from the terminal and from ros2 launch.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    node.close()
-    rclpy.try_shutdown()
-    return 0
+    return run_node(LocalizerNode, "localizer", _USAGE, args)
 
 
 if __name__ == "__main__":

@@ -3,27 +3,27 @@
 It is a process of its own, so that the localizer never waits for it: docs/retrieval.md.
 """
 
-import signal
-from contextlib import suppress
 from typing import Any
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
-from rclpy.executors import ExternalShutdownException
-from rclpy.logging import get_logger
 from rclpy.node import Node
 
-from pixloc_core.errors import ConfigError
 from pixloc_ros.interfaces import RetrievePose
 from pixloc_ros.log_forwarding import Complaints, NodeLogHandler
+from pixloc_ros.node_main import run_node
 from pixloc_ros.parameters import declare, unknown_overrides
 from pixloc_ros.retrieval_config import RetrievalNodeConfig
 from pixloc_ros.retrieval_server import RetrievalServer, ServerState
-from pixloc_ros.transport import use_image_profile
 
 DIAGNOSTICS_PERIOD_S = 1.0
+
+
+_USAGE = (
+    "usage: retrieval_node --ros-args [-p map:=map.h5] [-p NAME:=VALUE] [--params-file FILE] "
+    "(docs/retrieval.md; parameters: config/retrieval.yaml)"
+)
 
 
 class RetrievalNode(Node):
@@ -94,22 +94,8 @@ def diagnose(node_name: str, map_path: str, state: ServerState) -> DiagnosticSta
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the node until it is told to stop; 2 if a parameter is wrong."""
-    use_image_profile()
-    rclpy.init(args=args)
-    try:
-        node = RetrievalNode()
-    except ConfigError as error:
-        get_logger("retrieval").fatal(str(error))
-        rclpy.try_shutdown()
-        return 2
-    with suppress(KeyboardInterrupt, ExternalShutdownException):
-        rclpy.spin(node)
-    # Ctrl-C reaches a launched node twice: from the terminal and from ros2 launch.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    node.close()
-    rclpy.try_shutdown()
-    return 0
+    """Run the node until it is told to stop; 2 if the command line or a parameter is wrong."""
+    return run_node(RetrievalNode, "retrieval", _USAGE, args)
 
 
 if __name__ == "__main__":
