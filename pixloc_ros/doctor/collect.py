@@ -170,7 +170,10 @@ class _Session:
         )
 
     def _discover(self) -> None:
-        """Wait until nothing new is heard of for a while; on a busy machine that takes seconds."""
+        """Wait until nothing new is heard of for a while; on a busy machine that takes seconds.
+
+        Before the first node is heard of there is no telling slow discovery from an empty domain.
+        """
         end = time.monotonic() + _DISCOVERY_S
         before, quiet = None, 0
         while quiet < _QUIET_LOOKS and time.monotonic() < end:
@@ -179,7 +182,7 @@ class _Session:
             now = (nodes, self._node.get_topic_names_and_types(), servers)
             # A node is heard of before what belongs to it is.
             partly = self._subject.node in nodes and self._list_service not in servers
-            quiet = quiet + 1 if now == before and not partly else 0
+            quiet = quiet + 1 if now == before and nodes and not partly else 0
             before = now
             self._runs = self._subject.node in nodes
 

@@ -1,6 +1,7 @@
 """ROS for the tests: a domain of their own, nodes that are taken down again."""
 
-import os
+import itertools
+import random
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -51,31 +52,37 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("ros")
 
 
-@pytest.fixture(scope="session")
-def ros_domain() -> int:
-    """Domain that this process has to itself: two test runs do not hear each other."""
-    domain = 1 + os.getpid() % 100
-    os.environ["ROS_DOMAIN_ID"] = str(domain)
-    return domain
+# Participants of a test that is over may be heard of for a while: every test has its own domain.
+DOMAINS = itertools.cycle(random.sample(range(1, 101), 100))
 
-
-# Modules whose tests start nodes through a replay.
+# Modules whose tests start nodes through a replay, which chooses a domain itself.
 REPLAYS = {"test_demo", "test_replay_command", "test_replay_faults", "test_restart", "test_soak"}
 
 
+def fresh_domain() -> int:
+    """A domain in which nobody is, and nobody was for the last tests."""
+    from pixloc_ros.replay_session import is_free
+
+    return next(domain for domain in DOMAINS if is_free(domain))
+
+
 @pytest.fixture(autouse=True)
-def domain_of_replays(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Replays choose a domain that nobody uses: participants of earlier tests may linger."""
+def ros_domain(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Domain of this test, on this machine alone; processes that it starts take it over."""
+    domain = fresh_domain()
+    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
     if request.path.stem in REPLAYS:
-        monkeypatch.delenv("ROS_DOMAIN_ID", raising=False)
+        monkeypatch.delenv("ROS_DOMAIN_ID")
+    return domain
 
 
 @pytest.fixture
-def ros(ros_domain: int) -> Iterator[Callable[..., None]]:
+def ros() -> Iterator[Callable[..., None]]:
     """Starts rclpy with the given ROS arguments; ended with the test."""
 
     def start(*args: str) -> None:
-        rclpy.init(args=["test", "--ros-args", *args] if args else None, domain_id=ros_domain)
+        rclpy.init(args=["test", "--ros-args", *args] if args else None)
 
     yield start
     rclpy.try_shutdown()

@@ -19,7 +19,7 @@ def drive(tmp_path_factory: pytest.TempPathFactory) -> ToyDrive:
 
 
 def test_the_demo_localizes_the_stream_and_leaves_a_report(
-    drive: ToyDrive, tmp_path: Path, capsys: pytest.CaptureFixture[str], ros_domain: int
+    drive: ToyDrive, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = ["--bag", str(drive.bag), "--map", str(drive.map_path), "--out", str(tmp_path)]
     code = main([*options, "--offset", "0.05", "1", "--rate", "0.5", "--judge"])
@@ -40,7 +40,7 @@ def test_the_demo_localizes_the_stream_and_leaves_a_report(
 
 
 def test_a_map_that_cannot_be_opened_is_told_with_the_words_of_the_node(
-    drive: ToyDrive, tmp_path: Path, capsys: pytest.CaptureFixture[str], ros_domain: int
+    drive: ToyDrive, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "map.h5").write_bytes(b"no map")
     options = ["--bag", str(drive.bag), "--map", f"{tmp_path}/map.h5", "--out", str(tmp_path)]

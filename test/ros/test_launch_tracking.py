@@ -53,7 +53,7 @@ def launch_test() -> list[str]:
 
 
 @pytest.mark.slow
-def test_replay_of_the_sample_comes_to_track(launch_test, ros_domain, sample_map):
+def test_replay_of_the_sample_comes_to_track(launch_test, sample_map):
     arguments = [f"bag:={SAMPLE / 'day'}", f"map:={sample_map}", f"initial_pose:={initial_pose()}"]
     done = subprocess.run([*launch_test, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

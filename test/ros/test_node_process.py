@@ -107,7 +107,7 @@ class Process:
 
 
 @pytest.fixture
-def start(tmp_path: Path, ros_domain: int) -> Iterator[Callable[..., Process]]:
+def start(tmp_path: Path) -> Iterator[Callable[..., Process]]:
     started: list[Process] = []
 
     def run(*arguments: str) -> Process:

@@ -199,7 +199,7 @@ def test_a_domain_with_a_live_robot_is_refused(
 ) -> None:
     context = Context()
     monkeypatch.setenv("ROS_DOMAIN_ID", str(ros_domain))
-    rclpy.init(context=context, domain_id=ros_domain)
+    rclpy.init(context=context)
     node = Node(occupant, context=context)
     if occupant == "simulator":
         node.create_publisher(Clock, "/clock", 1)
@@ -215,9 +215,7 @@ def test_a_domain_with_a_live_robot_is_refused(
     assert not (tmp_path / "node.log").exists()
 
 
-def test_a_node_over_dds_gives_the_same_files(
-    drive: ToyDrive, tmp_path: Path, ros_domain: int
-) -> None:
+def test_a_node_over_dds_gives_the_same_files(drive: ToyDrive, tmp_path: Path) -> None:
     words = ["replay", str(drive.bag), "--map", str(drive.map_path), "--out", str(tmp_path)]
     assert main([*words, "--rate", "0.5", "--offset", "0.05", "1"]) == 0
     found = summary(tmp_path)

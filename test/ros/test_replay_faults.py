@@ -68,7 +68,7 @@ def replay(drive: ToyDrive, bag: Path, folder: Path) -> StreamRun:
         return session.result()
 
 
-def test_images_half_a_second_late_give_the_same_trajectory(drive, tmp_path, ros_domain):
+def test_images_half_a_second_late_give_the_same_trajectory(drive, tmp_path):
     late_bag = tmp_path / "late"
     edit_bag(BagReader(drive.bag), late_bag, BagEdit(image_latency_s=0.5))
     runs = {
@@ -105,7 +105,7 @@ def test_images_half_a_second_late_give_the_same_trajectory(drive, tmp_path, ros
         assert np.linalg.eigvalsh(run.covariances).min() > 0
 
 
-def test_the_node_ends_in_order_in_the_middle_of_a_bag(drive, tmp_path, ros_domain):
+def test_the_node_ends_in_order_in_the_middle_of_a_bag(drive, tmp_path):
     saved = tmp_path / "pose.json"
     parameters = {"saved_pose_filepath": str(saved), "save_pose_rate": 0.01}
     with playing(drive, drive.bag, tmp_path, **parameters) as (session, _):

@@ -32,7 +32,7 @@ def wait_for(condition, timeout_s: float) -> float:
 
 
 def test_a_killed_node_localizes_again_within_two_seconds_of_the_next_prior(
-    tmp_path: Path, ros_domain: int
+    tmp_path: Path,
 ) -> None:
     drive = make_drive(tmp_path, seconds=8.0)
     truth = drive.map_from_base

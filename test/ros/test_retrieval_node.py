@@ -279,7 +279,7 @@ def run_process(*arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def test_a_wrong_parameter_ends_the_process_with_one_line(ros_domain):
+def test_a_wrong_parameter_ends_the_process_with_one_line():
     process = run_process("-p", "search.max_results:=0")
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 2
@@ -287,7 +287,7 @@ def test_a_wrong_parameter_ends_the_process_with_one_line(ros_domain):
     assert "Traceback" not in said
 
 
-def test_the_process_takes_its_parameter_file_and_ends_in_order(ros_domain, room):
+def test_the_process_takes_its_parameter_file_and_ends_in_order(room):
     file = str(REPOSITORY / "config" / "retrieval.yaml")
     process = run_process("--params-file", file, "-p", f"map:={room}/map.h5")
     said = ""

@@ -16,7 +16,7 @@ from pixloc_ros.image_conversions import array_to_image, image_to_array
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_an_image_costs_less_than_its_limit(ros_domain, size):
+def test_an_image_costs_less_than_its_limit(size):
     """The cheapest image: what the others cost more is due to other programs."""
     cost = measure(Case(size, "bgr8"), frames=30)
     assert 0 < min(cost.cpu_ms) < SIZES[size]

@@ -48,7 +48,7 @@ def test_a_node_that_does_not_localize_is_no_proof():
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
-def test_five_minutes_of_replay_do_not_let_the_node_grow(tmp_path, ros_domain):
+def test_five_minutes_of_replay_do_not_let_the_node_grow(tmp_path):
     """An image a second, so that other tests may run beside it."""
     drive = make_drive(tmp_path, seconds=4.0)
     plan = ReplayPlan("soak", drive.bag, drive.map_path, tmp_path / "node.log", rate=0.2)
