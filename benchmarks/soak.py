@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks.results_file import write_section
 from pixloc_core.errors import PixlocError
 from pixloc_ros.interfaces import LocalizationStatus
-from pixloc_ros.replay_session import ReplayPlan, ReplaySession
+from pixloc_ros.replay.session import ReplayPlan, ReplaySession
 
 RESULTS = Path(__file__).parent / "results.md"
 # What is set up with the first images is no growth.

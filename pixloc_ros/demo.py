@@ -23,10 +23,10 @@ from pixloc_core.evaluation.assembly import RunConfig, open_or_build_map
 from pixloc_core.evaluation.thresholds import read_thresholds
 from pixloc_core.features.extractor import create_extractor
 from pixloc_core.localizer.localizer import LocalizerConfig
-from pixloc_ros.demo_plan import THRESHOLDS, DemoPlan, add_arguments, make_plan
-from pixloc_ros.replay_inputs import find_initial_pose, read_truth
-from pixloc_ros.replay_job import ReplayJob, conclude, replay_over_dds, say
-from pixloc_ros.replay_settings import ReplaySettings
+from pixloc_ros.replay.demo_plan import THRESHOLDS, DemoPlan, add_arguments, make_plan
+from pixloc_ros.replay.inputs import find_initial_pose, read_truth
+from pixloc_ros.replay.job import ReplayJob, conclude, replay_over_dds, say
+from pixloc_ros.replay.settings import ReplaySettings
 
 
 def main(argv: Sequence[str] | None = None) -> int:

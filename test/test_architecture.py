@@ -82,7 +82,7 @@ def test_the_core_knows_no_ros() -> None:
 def test_only_the_interfaces_module_imports_our_own_messages() -> None:
     guilty = [
         path.name
-        for path in sorted((REPOSITORY / "pixloc_ros").glob("*.py"))
+        for path in sorted((REPOSITORY / "pixloc_ros").rglob("*.py"))
         if path.name != "interfaces.py"
         and any(m.startswith(("pixloc_ros.msg", "pixloc_ros.srv")) for m in imported_modules(path))
     ]

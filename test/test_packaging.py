@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from setuptools import find_packages
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -97,6 +98,15 @@ def test_pip_installs_every_file_of_the_packages_that_is_no_python():
         files = {path for path in (REPOSITORY / package).rglob("*.*") if path.is_file()}
         assert {path for path in files if path.suffix not in (".py", ".pyc")} <= installed
     assert {path.name for path in installed} >= {"py.typed", "light.safetensors"}
+
+
+def test_pip_installs_every_folder_of_modules():
+    patterns = metadata()["options.packages.find"]["include"].split()
+    installed = set(find_packages(str(REPOSITORY), include=patterns))
+    folders = {
+        p.parent for n in ("pixloc_core", "pixloc_ros") for p in (REPOSITORY / n).rglob("*.py")
+    }
+    assert {".".join(folder.relative_to(REPOSITORY).parts) for folder in folders} == installed
 
 
 def test_licence_and_attribution_go_along_with_the_weights():

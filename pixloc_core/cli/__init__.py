@@ -29,7 +29,7 @@ VERBS = {
 # Those that live above the core: known by name only, so that the core needs no ROS.
 ROS_VERBS: dict[str, str] = {
     "doctor": "pixloc_ros.doctor.command",
-    "replay": "pixloc_ros.replay_command",
+    "replay": "pixloc_ros.replay.command",
 }
 VERBS |= ROS_VERBS
 LOG_LEVELS = ("debug", "info", "warning", "error")

@@ -61,7 +61,7 @@ REPLAYS = {"test_demo", "test_replay_command", "test_replay_faults", "test_resta
 
 def fresh_domain() -> int:
     """A domain in which nobody is, and nobody was for the last tests."""
-    from pixloc_ros.replay_session import is_free
+    from pixloc_ros.replay.session import is_free
 
     return next(domain for domain in DOMAINS if is_free(domain))
 

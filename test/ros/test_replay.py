@@ -23,8 +23,8 @@ from pixloc_core.bags.writer import CameraFrame, Recording, write_bag
 from pixloc_core.geometry import Camera, Pose
 from pixloc_ros.conversions import stamp_to_ns
 from pixloc_ros.interfaces import TFMessage
-from pixloc_ros.replay import ReplayConfig, Replayer
-from pixloc_ros.replay_session import is_free
+from pixloc_ros.replay.player import ReplayConfig, Replayer
+from pixloc_ros.replay.session import is_free
 
 pytestmark = pytest.mark.ros
 SECOND = 1_000_000_000

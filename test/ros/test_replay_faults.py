@@ -20,7 +20,7 @@ from pixloc_core.bags.reader import BagReader
 from pixloc_core.evaluation.stream import StreamRun
 from pixloc_core.localizer.fix import difference
 from pixloc_core.map.feature_map import FeatureMap
-from pixloc_ros.replay_session import ReplayPlan, ReplaySession
+from pixloc_ros.replay.session import ReplayPlan, ReplaySession
 from pixloc_ros.saved_pose import restore_pose
 
 pytestmark = pytest.mark.slow

@@ -12,8 +12,8 @@ from pixloc_core.bags.reader import BagReader
 from pixloc_core.bags.topics import BagLayout
 from pixloc_core.bags.trajectory import write_tum
 from pixloc_core.errors import ConfigError, FormatError
-from pixloc_ros.replay_inputs import find_initial_pose, read_initial_pose, read_truth
-from pixloc_ros.replay_settings import read_settings
+from pixloc_ros.replay.inputs import find_initial_pose, read_initial_pose, read_truth
+from pixloc_ros.replay.settings import read_settings
 
 TRUTH = straight(stamps_of(5), 0.5)
 LAYOUT = BagLayout()

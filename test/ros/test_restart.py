@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from toy_drive import make_drive
 
-from pixloc_ros.replay_session import ReplayPlan, ReplaySession
+from pixloc_ros.replay.session import ReplayPlan, ReplaySession
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 # Seconds from the prior to the pose. Where one image takes longer than half a second, the machine

@@ -7,7 +7,7 @@ import pytest
 from toy_drive import make_drive
 
 from benchmarks.soak import Limits, Sample, Soak, soak
-from pixloc_ros.replay_session import ReplayPlan
+from pixloc_ros.replay.session import ReplayPlan
 
 MINUTES = 5.0
 

@@ -21,10 +21,10 @@ from pixloc_core.evaluation.stream import StreamRun
 from pixloc_core.evaluation.thresholds import Threshold, shortfalls
 from pixloc_core.geometry import Pose
 from pixloc_core.visualization.report_page import Verdict
-from pixloc_ros.replay_files import write_files
-from pixloc_ros.replay_report import ReplayReport, write_report
-from pixloc_ros.replay_session import ReplayPlan, ReplaySession
-from pixloc_ros.replay_settings import ReplaySettings
+from pixloc_ros.replay.files import write_files
+from pixloc_ros.replay.report import ReplayReport, write_report
+from pixloc_ros.replay.session import ReplayPlan, ReplaySession
+from pixloc_ros.replay.settings import ReplaySettings
 
 
 @dataclass(frozen=True)

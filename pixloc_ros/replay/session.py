@@ -29,8 +29,8 @@ from pixloc_ros.conversions import ns_to_stamp, pose_to_message
 from pixloc_ros.diagnostics import STATUS_NAMES
 from pixloc_ros.interfaces import LocalizationStatus
 from pixloc_ros.node_process import RETRIEVAL, NodeProcess
-from pixloc_ros.replay import ReplayConfig, Replayer
-from pixloc_ros.stream_recorder import StreamRecorder, StreamTopics
+from pixloc_ros.replay.player import ReplayConfig, Replayer
+from pixloc_ros.replay.recorder import StreamRecorder, StreamTopics
 from pixloc_ros.transport import use_image_profile
 
 _INITIALPOSE = "initialpose"

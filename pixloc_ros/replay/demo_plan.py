@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pixloc_core.errors import FormatError
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 THRESHOLDS = REPOSITORY / "config" / "demo_thresholds.yaml"
 STREAMS = ("day", "evening")
 # The stream that must pass; the other, in a light that the map's images do not have, is reported.

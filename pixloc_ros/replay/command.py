@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pixloc_core.errors import ConfigError, FormatError
 
 if TYPE_CHECKING:
-    from pixloc_ros.replay_job import ReplayJob
+    from pixloc_ros.replay.job import ReplayJob
 
 _MODES = ("dds", "process")
 
@@ -96,8 +96,8 @@ def run(args: argparse.Namespace) -> int:
         PixlocError: If something cannot be used.
     """
     # Late: `pixloc --help` shall not wait for ROS and torch.
-    from pixloc_ros.replay_job import conclude, replay_over_dds, say
-    from pixloc_ros.replay_process import ProcessPace, replay_in_process
+    from pixloc_ros.replay.job import conclude, replay_over_dds, say
+    from pixloc_ros.replay.process import ProcessPace, replay_in_process
 
     began = time.monotonic()
     job = _job(args)
@@ -117,9 +117,9 @@ def _job(args: argparse.Namespace) -> "ReplayJob":
     """
     from pixloc_core.bags.reader import BagReader
     from pixloc_core.evaluation.thresholds import read_thresholds
-    from pixloc_ros.replay_inputs import find_initial_pose, read_truth
-    from pixloc_ros.replay_job import ReplayJob
-    from pixloc_ros.replay_settings import read_settings
+    from pixloc_ros.replay.inputs import find_initial_pose, read_truth
+    from pixloc_ros.replay.job import ReplayJob
+    from pixloc_ros.replay.settings import read_settings
 
     settings = read_settings(args.params, args.settings)
     cameras = settings.parameters.get("cameras")

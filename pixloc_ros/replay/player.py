@@ -165,7 +165,7 @@ class Replayer:
 def main() -> int:
     """Play a bag from the command line; 0, or 2 if it cannot be read."""
     defaults = ReplayConfig()
-    parser = argparse.ArgumentParser(description="Play a rosbag2 over DDS, with /clock.")
+    parser = argparse.ArgumentParser("replay", description="Play a rosbag2 over DDS, with /clock.")
     parser.add_argument("bag", type=Path, help="folder with metadata.yaml")
     parser.add_argument("--rate", type=float, default=defaults.rate)
     parser.add_argument("--exclude", nargs="*", default=list(defaults.exclude), metavar="TOPIC")
@@ -198,7 +198,3 @@ def main() -> int:
         node.destroy_node()
         rclpy.try_shutdown()
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -32,8 +32,8 @@ from pixloc_ros.opening import open_map
 from pixloc_ros.outcome import Outcome
 from pixloc_ros.parameters import Settings
 from pixloc_ros.prior_poses import InitialPose
-from pixloc_ros.replay import MESSAGE_TYPES
-from pixloc_ros.replay_job import Replayed, ReplayJob, say
+from pixloc_ros.replay.job import Replayed, ReplayJob, say
+from pixloc_ros.replay.player import MESSAGE_TYPES
 from pixloc_ros.retrieval_client import LocalRetrieval
 from pixloc_ros.retrieval_config import RetrievalNodeConfig
 from pixloc_ros.retrieval_server import RetrievalServer
