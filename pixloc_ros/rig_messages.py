@@ -52,6 +52,18 @@ class RigMessage:
         return self.cameras[0].stamp_ns
 
 
+def is_too_soon(stamp_ns: int, taken_ns: int, max_rate: float) -> bool:
+    """Whether an exposure follows the last one that was taken faster than `max_rate` (Hz) allows.
+
+    Args:
+        stamp_ns: Stamp of the exposure.
+        taken_ns: Stamp of the last one that was taken.
+        max_rate: Limit; 0: none.
+    """
+    # A hair less than the period, or jitter would halve a rate that is that of the camera.
+    return max_rate > 0 and 0 <= stamp_ns - taken_ns < 0.95e9 / max_rate
+
+
 @dataclass
 class _Exposure:
     stamp_ns: int

@@ -21,7 +21,7 @@ from pixloc_ros.outputs import Outputs
 from pixloc_ros.parameters import Settings
 from pixloc_ros.prior_poses import PoseBuffer
 from pixloc_ros.reports import SessionReport
-from pixloc_ros.rig_messages import RigMessage
+from pixloc_ros.rig_messages import RigMessage, is_too_soon
 
 # An image may take so long.
 _SLOWEST_S = 2.0
@@ -149,9 +149,7 @@ class Session:
         if self._is_wanted:
             return True
         rate = self._engine().settings.node.max_rate
-        # A hair less than the period, or jitter would halve a rate that is that of the camera.
-        is_early = rate > 0 and 0 <= stamp_ns - self._taken_ns < 0.95e9 / rate
-        return not (self._is_paused or is_early)
+        return not (self._is_paused or is_too_soon(stamp_ns, self._taken_ns, rate))
 
     def _work(self, item: RigMessage) -> None:
         engine = self._engine()
