@@ -1,4 +1,7 @@
-"""`pixloc calibrate`: fit the covariance of the poses to images with true poses."""
+"""`pixloc calibrate`: fit the covariance of the poses to images with true poses, and judge it.
+
+Exit codes: 0 it holds for poses that the fit has not seen; 1 it does not; 2 it cannot be fitted.
+"""
 
 import argparse
 import textwrap
@@ -22,8 +25,9 @@ _DESCRIPTION = (
     "covariance to the errors: the settings under which they are the likeliest, if Gaussian, "
     "widened where the fit to one half in time is too sure of the other. "
     "Prints the coverage per axis at 2 sigma (95.4 % for a Gaussian) and the mean NEES (6) before "
-    "and after, also of the second half in time with what is fitted to the first. The order of a "
-    "list is that of its names."
+    "and after, and of poses that the fit has not seen: those of --judge, else of each bag by a "
+    "fit to the others, else of each of four blocks in time by a fit to the other three. These "
+    "decide: PASSED and exit code 0, or FAILED and 1. The order of a list is that of its names."
 )
 _LIST = ("queries", "images", "poses", "gt")
 
@@ -36,6 +40,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--map", type=Path, required=True, help="feature map (pixloc map build)")
     bags = parser.add_argument_group("from bags")
     bags.add_argument("--bag", type=Path, nargs="+", help="rosbag2 folders")
+    bags.add_argument(
+        "--judge", type=Path, nargs="+", metavar="BAG", help="bags to judge by, not to fit to"
+    )
     bags.add_argument(
         "--offset",
         type=float,
@@ -68,7 +75,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run(args: argparse.Namespace) -> int:
-    """Fit and write; exit code 0.
+    """Fit, judge and write; exit code 0, or 1 if unseen poses speak against it.
 
     Raises:
         PixlocError: If an input cannot be used, lacks a ground truth or holds too few poses.
@@ -81,22 +88,29 @@ def run(args: argparse.Namespace) -> int:
     _check_inputs(args)
     localizer = open_localizer(args.map, args.conf, args.settings)
     before = load(RunConfig, args.conf, args.settings).localizer.covariance
-    answers = _answers(localizer, args)
-    kept = {name: found.within(args.max_error_px) for name, found in answers.items()}
-    groups = {name: found for name, found in kept.items() if len(found)}
-    wrong = sum(len(answers[name]) - len(found) for name, found in kept.items())
+    groups = _usable(_answers(localizer, args), args.max_error_px)
+    judges = _usable(_bag_answers(localizer, args.judge or (), args), args.max_error_px)
     after = calibrate(list(groups.values()))
-    print(consistency_table(_rows(groups, before, after)))
-    print(f"{wrong} poses are off by more than {args.max_error_px:g} px and take no part")
-    args.out.write_text(parameter_file(after, args.map, groups))
+    rows = []
+    for name, group in groups.items():
+        rows += [(f"{name}, before", group.consistency(before))]
+        rows += [(f"{name}, after", group.consistency(after))]
+    unseen = _unseen(groups, judges, after)
+    print(consistency_table([*rows, *unseen.items()]))
+    passed, verdict = _verdict(unseen)
+    args.out.write_text(parameter_file(after, args.map, groups, verdict))
     print(f"{args.out}: scale {after.scale:.3g} per px, floor {after.floor_px:.3g} px")
-    return 0
+    print(verdict)
+    return 0 if passed else 1
 
 
 def parameter_file(
-    config: "CovarianceConfig", map_path: Path, groups: "Mapping[str, PosedAnswers]"
+    config: "CovarianceConfig",
+    map_path: Path,
+    groups: "Mapping[str, PosedAnswers]",
+    verdict: str,
 ) -> str:
-    """Parameters of the node, with what they come from."""
+    """Parameters of the node, with what they come from and what they are worth."""
     sources = ", ".join(f"{name} ({len(group)} poses)" for name, group in groups.items())
     head = textwrap.wrap(
         f"Covariance of the poses in {map_path.name}, fitted by `pixloc calibrate` to {sources}. "
@@ -105,6 +119,7 @@ def parameter_file(
         f"localizer.covariance.floor_px={config.floor_px:.4g}.",
         width=95,
     )
+    head += textwrap.wrap(verdict, width=95)
     values = {"scale": float(f"{config.scale:.4g}"), "floor_px": float(f"{config.floor_px:.4g}")}
     nested = {"/**": {"ros__parameters": {"localizer": {"covariance": values}}}}
     return "".join(f"# {line}\n" for line in head) + yaml.safe_dump(nested, sort_keys=False)
@@ -117,6 +132,10 @@ def _check_inputs(args: argparse.Namespace) -> None:
     if not args.bag and missing:
         what = "--bag, or the list: " if len(missing) == len(_LIST) else ""
         raise FormatError(f"{what}{', '.join(missing)} missing (see pixloc calibrate --help)")
+    seen = {path.resolve() for path in args.bag or ()}
+    for path in args.judge or ():
+        if path.resolve() in seen:
+            raise FormatError(f"--judge {path}: also given as --bag, so the fit would see it")
     if args.every < 1 or not args.max_error_px > 0 or min(args.offset) < 0:
         raise FormatError(
             f"--every {args.every} --max-error-px {args.max_error_px:g} --offset "
@@ -125,32 +144,34 @@ def _check_inputs(args: argparse.Namespace) -> None:
 
 
 def _answers(localizer: "Localizer", args: argparse.Namespace) -> "dict[str, PosedAnswers]":
-    """Answers by the name of what they come from; paths of equal names keep them all."""
-    from pixloc_core.bags.reader import BagReader
-    from pixloc_core.bags.topics import BagLayout
+    """Answers to fit to, by the name of what they come from."""
     from pixloc_core.cli.localize import read_query_list
-    from pixloc_core.evaluation.posed_answers import (
-        answer,
-        bag_images,
-        cam_from_base,
-        query_images,
-    )
+    from pixloc_core.evaluation.posed_answers import answer, query_images
     from pixloc_core.map.hloc_formats import read_poses
 
-    if not args.bag:
-        queries = sorted(
-            read_query_list(args.queries, None, args.poses), key=lambda query: query.name
-        )
-        images = query_images(queries, args.images, read_poses(args.gt))
-        return {args.queries.name: answer(localizer, _shown(images, args.queries.name))}
+    if args.bag:
+        return _bag_answers(localizer, args.bag, args)
+    queries = sorted(read_query_list(args.queries, None, args.poses), key=lambda q: q.name)
+    images = query_images(queries, args.images, read_poses(args.gt))
+    return {args.queries.name: answer(localizer, _shown(images, args.queries.name))}
+
+
+def _bag_answers(
+    localizer: "Localizer", paths: "Iterable[Path]", args: argparse.Namespace
+) -> "dict[str, PosedAnswers]":
+    """Answers by the name of their bag; paths of equal names keep them all."""
+    from pixloc_core.bags.reader import BagReader
+    from pixloc_core.bags.topics import BagLayout
+    from pixloc_core.evaluation.posed_answers import answer, bag_images, cam_from_base
+
     given = {
         "ground_truth": args.truth_topic,
         "image": args.image_topic,
         "camera_info": args.info_topic,
     }
     layout = BagLayout(**{name: topic for name, topic in given.items() if topic})
-    found = {}
-    for path in args.bag:
+    found: dict[str, PosedAnswers] = {}
+    for path in paths:
         bag, name = BagReader(path), str(path) if path.name in found else path.resolve().name
         images = bag_images(bag, layout, tuple(args.offset), args.every)
         found[name] = answer(localizer, _shown(images, name), cam_from_base(bag, layout))
@@ -163,21 +184,55 @@ def _shown(images: "Iterable[PosedImage]", name: str) -> "Iterable[PosedImage]":
     return tqdm(images, unit="image", desc=name, disable=None)
 
 
-def _rows(
-    groups: "Mapping[str, PosedAnswers]", before: "CovarianceConfig", after: "CovarianceConfig"
-) -> "list[tuple[str, Consistency]]":
-    """All poses before and after, and the second halves by what fits the first ones."""
-    from pixloc_core.evaluation.calibration import FEWEST_POSES, calibrate
+def _usable(
+    answers: "Mapping[str, PosedAnswers]", max_error_px: float
+) -> "dict[str, PosedAnswers]":
+    """Without the wrong poses, which are counted.
 
-    rows = []
-    for name, group in groups.items():
-        rows.append((f"{name}, before", group.consistency(before)))
-        rows.append((f"{name}, after", group.consistency(after)))
-    halves = {name: group.halves() for name, group in groups.items()}
-    if sum(len(first) for first, _ in halves.values()) < FEWEST_POSES:
-        return rows
-    held = calibrate([first for first, _ in halves.values() if len(first)])
-    for name, (_, second) in halves.items():
-        rows.append((f"{name}, 2nd half, before", second.consistency(before)))
-        rows.append((f"{name}, 2nd half, by the 1st", second.consistency(held)))
-    return rows
+    Raises:
+        FormatError: If too few are left.
+    """
+    from pixloc_core.evaluation.calibration_verdict import FEWEST_TO_JUDGE
+
+    kept = {}
+    for name, found in answers.items():
+        kept[name] = found.within(max_error_px)
+        wrong, count = len(found) - len(kept[name]), len(kept[name])
+        what = f"{wrong} of {len(found)} poses are off by more than {max_error_px:g} px"
+        if count < FEWEST_TO_JUDGE:
+            raise FormatError(
+                f"{name}: {count} poses to fit to or to judge by ({what}), expected at least "
+                f"{FEWEST_TO_JUDGE}: take a longer bag or list, or a smaller --every"
+            )
+        print(f"{name}: {what} and take no part")
+    return kept
+
+
+def _unseen(
+    groups: "Mapping[str, PosedAnswers]",
+    judges: "Mapping[str, PosedAnswers]",
+    fitted: "CovarianceConfig",
+) -> "dict[str, Consistency]":
+    """What is said of poses by a fit that has not seen them."""
+    from pixloc_core.evaluation.calibration_verdict import judge_held_out
+
+    if judges:
+        return {f"{name}, unseen": found.consistency(fitted) for name, found in judges.items()}
+    return judge_held_out(groups)
+
+
+def _verdict(unseen: "Mapping[str, Consistency]") -> tuple[bool, str]:
+    """Whether the covariances hold, and the line that says so."""
+    from pixloc_core.evaluation.calibration_verdict import calibration_shortfalls
+
+    missed = [
+        line for name, found in unseen.items() for line in calibration_shortfalls(name, found)
+    ]
+    if missed:
+        return False, f"FAILED: {'; '.join(missed)}"
+    seen = [
+        f"{name}: within 2 sigma {100 * found.coverage[1].min():.0f} to "
+        f"{100 * found.coverage[1].max():.0f} % per axis, mean NEES {found.nees_mean:.1f}"
+        for name, found in unseen.items()
+    ]
+    return True, f"PASSED: {'; '.join(seen)}"

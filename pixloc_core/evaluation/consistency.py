@@ -27,12 +27,14 @@ class Consistency:
         coverage: Share of the errors within 1, 2 and 3 sigma (3, 6), one column per axis; for a
             Gaussian 68.3, 95.4 and 99.7 %.
         count: Poses.
+        independent: As how many independent poses they count.
     """
 
     nees_mean: float
     nees_band: tuple[float, float]
     coverage: FloatArray
     count: int
+    independent: float
 
     @property
     def in_band(self) -> bool:
@@ -153,12 +155,13 @@ def consistency(
             definite.
     """
     values = nees(errors, covariances)
-    count = len(values)
+    independent = independent_count(values) if independent is None else independent
     return Consistency(
         nees_mean=float(values.mean()),
-        nees_band=nees_band(independent_count(values) if independent is None else independent),
+        nees_band=nees_band(independent),
         coverage=coverage(errors, covariances),
-        count=count,
+        count=len(values),
+        independent=independent,
     )
 
 

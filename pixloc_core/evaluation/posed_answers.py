@@ -96,15 +96,20 @@ class PosedAnswers:
         squared = (errors.mT @ motion @ errors)[..., 0, 0]
         return np.asarray(squared.clamp(min=0).sqrt().numpy(), np.float64)
 
-    def consistency(self, config: CovarianceConfig) -> Consistency:
-        """How errors and covariances of the base in the map agree, in the axes of ROS."""
-        errors = pose_errors(
+    def base_errors(self) -> FloatArray:
+        """Errors of the base in the map (n, 6), in the axes of ROS, see `pose_errors`."""
+        return pose_errors(
             self.estimate.inv() @ self.cam_from_base, self.truth.inv() @ self.cam_from_base
         )
-        covariances = base_covariance(
-            self.spread.covariance(config), self.estimate, self.cam_from_base
-        ).numpy()
-        return consistency(errors, covariances)
+
+    def base_covariances(self, config: CovarianceConfig) -> FloatArray:
+        """What is said of these errors (n, 6, 6)."""
+        spread = self.spread.covariance(config)
+        return base_covariance(spread, self.estimate, self.cam_from_base).numpy()
+
+    def consistency(self, config: CovarianceConfig) -> Consistency:
+        """How errors and covariances of the base in the map agree, in the axes of ROS."""
+        return consistency(self.base_errors(), self.base_covariances(config))
 
 
 def answer(
