@@ -245,13 +245,14 @@ class LocalizerNode(LifecycleNode):
         """See `services.Controlled`."""
         self._map_path = path
         if self._engine is None:
+            self._retrieval.follow(path)
             self.get_logger().info(f"map {path} will be used when the node is configured")
             return
         old, self._engine = self._engine, self._make_engine(opened)
         self._problem = ""
         # The image in work must not say anything about the new map.
         old.pipeline.reset("another map is in use now")
-        self._retrieval.cancel()
+        self._retrieval.follow(path)
         self._prior_poses.clear()
         if self._session is not None:
             self._session.outputs.start_again()

@@ -13,10 +13,15 @@ from pixloc_core.errors import FrameError
 from pixloc_core.geometry import Pose
 from pixloc_ros.conversions import pose_from_message
 from pixloc_ros.interfaces import RetrievePose
+from pixloc_ros.map_follower import MapFollower
 from pixloc_ros.retrieval_source import RetrievalAnswer, RetrievalQuery
 
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 10.0
+
+
+class OtherMapError(FrameError):
+    """An answer is of another map than the one in use."""
 
 
 class RetrievalClient:
@@ -43,6 +48,8 @@ class RetrievalClient:
         """
         self._node, self._settings, self._map_id, self._clock = node, settings, map_id, clock
         self._client = node.create_client(RetrievePose, "retrieve_pose")
+        served = node.resolve_service_name("retrieve_pose")
+        self._follower = MapFollower(node, served, self._begin_anew, clock)
         # An answer that is there already is heard in the very thread that asks for it.
         self._lock = threading.RLock()
         self._query: RetrievalQuery | None = None
@@ -62,7 +69,12 @@ class RetrievalClient:
     def problem(self) -> str:
         """See `RetrievalSource`."""
         with self._lock:
-            return self._problem
+            return self._problem or self._follower.problem
+
+    def follow(self, map_path: str) -> None:
+        """Have the map that is in use from now on served; see `MapFollower`."""
+        self.cancel()
+        self._follower.follow(map_path)
 
     def request(self, query: RetrievalQuery) -> None:
         """See `RetrievalSource`."""
@@ -95,12 +107,19 @@ class RetrievalClient:
         with self._lock:
             self._drop()
             self._answer = None
-            self._pause_s, self._rest_until_s = _FIRST_PAUSE_S, 0.0
+            self._begin_anew()
 
     def close(self) -> None:
         """Take the client down."""
         self.cancel()
+        self._follower.close()
         self._node.destroy_client(self._client)
+
+    def _begin_anew(self) -> None:
+        """What failed so far says nothing about the next request."""
+        with self._lock:
+            self._problem = ""
+            self._pause_s, self._rest_until_s = _FIRST_PAUSE_S, 0.0
 
     def _drop(self) -> None:
         """Stop waiting; a late answer is not listened to."""
@@ -119,6 +138,10 @@ class RetrievalClient:
                 return
             try:
                 self._answer = read_answer(query, future.result(), self._map_id())
+            except OtherMapError as problem:
+                self._follower.again()
+                self._fail(f"{problem}: {self._follower.remedy}")
+                return
             except FrameError as problem:
                 self._fail(str(problem))
                 return
@@ -171,12 +194,13 @@ def read_answer(query: RetrievalQuery, response: Any, map_id: str) -> RetrievalA
     """The poses of a RetrievePose response.
 
     Raises:
-        FrameError: If it has none, is of another map, or makes no sense.
+        FrameError: If it has none, or makes no sense.
+        OtherMapError: If it is of another map.
     """
     if not response.success:
         raise FrameError(f"retrieve_pose: {response.message}")
     if response.map_id and response.map_id != map_id:
-        raise FrameError(f"retrieve_pose serves map {response.map_id}, this node uses {map_id}")
+        raise OtherMapError(f"retrieve_pose serves map {response.map_id}, this node uses {map_id}")
     count = len(response.poses)
     if not count or {len(response.images), len(response.scores)} != {count}:
         raise FrameError(

@@ -6,12 +6,14 @@ It is a process of its own, so that the localizer never waits for it: docs/retri
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.node import Node
 
-from pixloc_ros.interfaces import RetrievePose
+from pixloc_ros.interfaces import LoadMap, RetrievePose
 from pixloc_ros.log_forwarding import Complaints, NodeLogHandler
+from pixloc_ros.map_loading import answer_load_map
 from pixloc_ros.node_main import run_node
 from pixloc_ros.parameters import declare, unknown_overrides
 from pixloc_ros.retrieval_config import RetrievalNodeConfig
@@ -29,6 +31,8 @@ _USAGE = (
 class RetrievalNode(Node):
     """Serves `retrieve_pose` for one map; opens, or makes, its index in the background.
 
+    `~/load_map` goes on in another map, while the one in use still answers.
+
     Raises:
         ConfigError: If a parameter has the wrong type or is out of range.
     """
@@ -40,6 +44,9 @@ class RetrievalNode(Node):
         self._complaints = Complaints(self.get_logger())
         self._server = RetrievalServer(self.config)
         self.create_service(RetrievePose, "retrieve_pose", self._on_request)
+        # A group of its own: while a map is opened, the others are called.
+        group = ReentrantCallbackGroup()
+        self.create_service(LoadMap, "~/load_map", self._on_load_map, callback_group=group)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(DIAGNOSTICS_PERIOD_S, self._report, clock=steady)
@@ -53,9 +60,12 @@ class RetrievalNode(Node):
             self._complaints.say("request", f"request refused: {response.message}")
         return response
 
+    async def _on_load_map(self, request: Any, response: Any) -> Any:
+        return await answer_load_map(self, request, response, self._server.load)
+
     def _report(self) -> None:
         name = str(self.get_fully_qualified_name()).lstrip("/")
-        status = diagnose(name, self.config.map, self._server.state)
+        status = diagnose(name, self._server.state)
         message = DiagnosticArray(status=[status])
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
@@ -67,27 +77,31 @@ class RetrievalNode(Node):
         self.destroy_node()
 
 
-def diagnose(node_name: str, map_path: str, state: ServerState) -> DiagnosticStatus:
+def diagnose(node_name: str, state: ServerState) -> DiagnosticStatus:
     """The entry of /diagnostics; keys and levels are listed in docs/retrieval.md."""
     values: dict[str, object] = {
-        "map": map_path,
+        "map": state.map_path,
+        "opening_map": state.opening_map,
+        "opening": state.opening,
+        "load_problem": state.problem,
         "requests": state.requests,
         "refused": state.refused,
         "last_refusal": state.last_refusal,
         "latency_ms": f"{state.latency_ms:.1f}",
     }
-    index = state.index
-    if index is not None:
-        level, text = DiagnosticStatus.OK, f"{len(index)} images"
+    level, text = DiagnosticStatus.ERROR, state.opening or state.problem
+    if state.index is not None:
+        level, text = DiagnosticStatus.OK, f"{len(state.index)} images"
         values |= {
-            "map_id": index.feature_map.content_id,
-            "images": len(index),
-            "descriptor": index.descriptor.kind,
-            "length": index.descriptor.dim,
+            "map_id": state.index.feature_map.content_id,
+            "images": len(state.index),
+            "descriptor": state.index.descriptor.kind,
+            "length": state.index.descriptor.dim,
         }
-    else:
-        level = DiagnosticStatus.WARN if state.is_opening else DiagnosticStatus.ERROR
-        text = state.problem
+        if state.opening:
+            text += f"; {state.opening_map}: {state.opening}"
+    if state.opening:
+        level = DiagnosticStatus.WARN
     pairs = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
     name = f"{node_name}: index"
     return DiagnosticStatus(level=level, name=name, message=text, hardware_id="map", values=pairs)

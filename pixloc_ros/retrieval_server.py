@@ -1,24 +1,21 @@
-"""From the parameters of the retrieval node to an index that answers requests."""
+"""The server behind `retrieve_pose`: one map at a time, and the next one on its way."""
 
 import logging
 import threading
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import torch
 from sensor_msgs.msg import CameraInfo
 
-from pixloc_core.errors import ConfigError, FormatError, MapError, PixlocError
+from pixloc_core.errors import FormatError, MapError, PixlocError
 from pixloc_core.geometry import Camera
-from pixloc_core.map.feature_map import FeatureMap
-from pixloc_core.retrieval.faiss_library import require_faiss
 from pixloc_core.retrieval.index import RetrievalIndex
-from pixloc_core.retrieval.index_file import index_path
 from pixloc_ros.conversions import CameraReader, pose_to_message
 from pixloc_ros.image_conversions import compressed_to_array, image_to_array
+from pixloc_ros.map_loading import NotNowError
 from pixloc_ros.retrieval_config import RetrievalNodeConfig
+from pixloc_ros.retrieval_opening import open_index
 
 logger = logging.getLogger(__name__)
 
@@ -30,9 +27,12 @@ class ServerState:
     """What /diagnostics says of the server.
 
     Attributes:
-        index: The index, or None.
-        problem: Why there is none, in one line; empty where there is one.
-        is_opening: Whether one is still to come.
+        index: The index in use, or None.
+        map_path: Its map; without an index, the one last asked for.
+        opening: How far the newest map is that is being opened; empty if none is.
+        opening_map: Which one that is.
+        problem: Why the map last asked for is not served, in one line; empty if it is, or is still
+            to come.
         requests: Requests so far.
         refused: Those answered without candidates.
         last_refusal: Why the newest of these was, in one line.
@@ -40,59 +40,108 @@ class ServerState:
     """
 
     index: RetrievalIndex | None = None
-    problem: str = _OPENING
-    is_opening: bool = True
+    map_path: str = ""
+    opening: str = ""
+    opening_map: str = ""
+    problem: str = ""
     requests: int = 0
     refused: int = 0
     last_refusal: str = ""
     latency_ms: float = 0.0
 
+    @property
+    def is_opening(self) -> bool:
+        """Whether a map is on its way to be served."""
+        return bool(self.opening)
+
+
+class _Opening:
+    """A map on its way to be served.
+
+    Attributes:
+        path: Its file.
+        progress: How far it is, in one line.
+        given_up: Why it shall not be served any more; empty: it shall.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path, self.progress, self.given_up = path, _OPENING, ""
+
+    def on_progress(self, done: int, total: int) -> None:
+        """So many images are looked at.
+
+        Raises:
+            NotNowError: If it is given up.
+        """
+        self.check()
+        self.progress = f"the index is being made: {done} of {total} images"
+
+    def check(self) -> None:
+        """Raises NotNowError if it is given up."""
+        if self.given_up:
+            raise NotNowError(f"{self.path}: given up: {self.given_up}")
+
 
 class RetrievalServer:
-    """Opens the index in a thread of its own; answers requests in that of the caller."""
+    """Opens maps in threads of their own; answers requests in that of the caller."""
 
     def __init__(self, config: RetrievalNodeConfig) -> None:
         self._config = config
         self._index: RetrievalIndex | None = None
-        self._problem, self._is_opening = _OPENING, True
-        self._stopping = False
+        self._map_path, self._problem = config.map, ""
+        # Those on their way, in the order in which they were asked for.
+        self._openings: list[_Opening] = []
+        self._changed = threading.Condition()
         self._requests = self._refused = 0
         self._last_refusal, self._latency_ms = "", 0.0
         self._reader = CameraReader(rectified=False)
-        self._thread = threading.Thread(target=self._run, name="open index", daemon=True)
 
     def start(self) -> None:
-        """Begin to open the index."""
-        self._thread.start()
+        """Begin to open the map of the parameters."""
+        opening = self._begin(self._config.map)
+        threading.Thread(
+            target=self._open_first, args=(opening,), name="open index", daemon=True
+        ).start()
 
     def open(self) -> None:
-        """Open the index now; returns when it is ready.
+        """Open the map of the parameters; returns when it is served, raises as `load`."""
+        self.load(self._config.map)
+
+    def load(self, map_path: str) -> None:
+        """Go on in another map: open its index, or make it; returns when it is served.
+
+        The one in use answers until then, and stays if this fails. An index of yet another map
+        that is still being made is given up as soon as this one is known to be usable. May be
+        called in any thread.
 
         Raises:
-            MapError: If there is none that can be used.
+            NotNowError: If this map is being opened already, or was given up for a later one.
+            PixlocError: If there is no index that can be used (see `open_index`).
         """
-        self._run()
-        if self._index is None:
-            raise MapError(self._problem)
+        self._open(self._begin(map_path))
 
     def stop(self) -> None:
         """Give up the making of an index; nothing of it is left behind."""
-        self._stopping = True
-        if self._thread.ident is not None:
-            self._thread.join()
+        with self._changed:
+            self._give_up(self._openings, "the node ends")
+            self._changed.wait_for(lambda: not self._openings)
 
     @property
     def state(self) -> ServerState:
         """How things stand."""
-        return ServerState(
-            self._index,
-            self._problem,
-            self._is_opening,
-            self._requests,
-            self._refused,
-            self._last_refusal,
-            self._latency_ms,
-        )
+        with self._changed:
+            newest = self._openings[-1] if self._openings else None
+            return ServerState(
+                self._index,
+                self._map_path,
+                newest.progress if newest else "",
+                newest.path if newest else "",
+                self._problem,
+                self._requests,
+                self._refused,
+                self._last_refusal,
+                self._latency_ms,
+            )
 
     def answer(self, request: Any, response: Any) -> Any:
         """Fill the answer to a RetrievePose request; what is wrong is said in it, never raised."""
@@ -116,7 +165,8 @@ class RetrievalServer:
     def _fill(self, request: Any, response: Any) -> None:
         index = self._index
         if index is None:
-            raise MapError(self._problem)
+            state = self.state
+            raise MapError(state.opening or state.problem)
         pixels = _pixels(request)
         camera = self._camera(request.camera_info, (pixels.shape[1], pixels.shape[0]))
         found = index.query(pixels, camera, int(request.max_results) or None)
@@ -130,58 +180,68 @@ class RetrievalServer:
         """The camera of the request; an uncalibrated one is none, and does no harm."""
         return self._reader.read(info, size) if any(info.k) else None
 
-    def _run(self) -> None:
+    def _begin(self, map_path: str) -> _Opening:
+        with self._changed:
+            if any(opening.path == map_path for opening in self._openings):
+                raise NotNowError(f"{map_path}: is being opened already")
+            opening = _Opening(map_path)
+            self._openings.append(opening)
+            self._problem = ""
+            if self._index is None:
+                self._map_path = map_path
+        return opening
+
+    def _open_first(self, opening: _Opening) -> None:
         try:
-            index = self._open()
-            index.descriptor.load()
-        except _StoppedError:
-            self._problem = "stopped"
+            self._open(opening)
         except PixlocError as error:
-            self._problem = str(error)
             logger.error("%s", error)
-        except Exception as error:
-            self._problem = f"internal error: {type(error).__name__}: {error}"
+        except Exception:
+            # Nobody waits for this thread: what nobody foresaw is told here.
             logger.exception("internal error")
-        else:
-            self._problem, self._index = "", index
-            logger.info("index of %d images is ready", len(index))
+
+    def _open(self, opening: _Opening) -> None:
+        problem = ""
+        try:
+            index = open_index(
+                self._config,
+                opening.path,
+                lambda: self._give_up_before(opening),
+                opening.on_progress,
+            )
+            self._serve(opening, index)
+        except PixlocError as error:
+            problem = str(error)
+            raise
+        except Exception as error:
+            problem = f"internal error: {type(error).__name__}: {error}"
+            raise
         finally:
-            self._is_opening = False
+            with self._changed:
+                # One given up says nothing about the map that it was given up for.
+                if not opening.given_up:
+                    self._problem = problem
+                self._openings.remove(opening)
+                self._changed.notify_all()
 
-    def _open(self) -> RetrievalIndex:
-        """The index file, or a new one where there is none that fits and the images are known."""
-        config = self._config
-        if config.num_threads:
-            torch.set_num_threads(config.num_threads)
-            require_faiss().omp_set_num_threads(config.num_threads)
-        if not config.map:
-            raise ConfigError("parameter map is empty, expected a file made by `pixloc map build`")
-        feature_map = FeatureMap.open(config.map)
-        path = Path(config.index) if config.index else index_path(config.map)
-        device = config.descriptor.device
-        try:
-            return RetrievalIndex.open(feature_map, path, config.search, device=device)
-        except MapError as error:
-            if not config.images:
-                raise MapError(f"{error}, or give the folder of the images (images)") from error
-            logger.info("%s; it is made of the images in %s", error, config.images)
-        index = RetrievalIndex.build(
-            feature_map, config.images, config.descriptor, config.search, self._on_progress
-        )
-        try:
-            index.save(path)
-        except MapError as error:
-            logger.warning("the index is not kept: %s", error)
-        return index
+    def _serve(self, opening: _Opening, index: RetrievalIndex) -> None:
+        with self._changed:
+            opening.check()
+            self._index, self._map_path = index, opening.path
+        self._give_up_before(opening)
+        logger.info("index of %d images is ready: %s", len(index), opening.path)
 
-    def _on_progress(self, done: int, total: int) -> None:
-        if self._stopping:
-            raise _StoppedError
-        self._problem = f"the index is being made: {done} of {total} images"
+    def _give_up_before(self, opening: _Opening) -> None:
+        """Give up the maps that were asked for before this one."""
+        with self._changed:
+            opening.check()
+            before = self._openings[: self._openings.index(opening)]
+            self._give_up(before, f"{opening.path} is asked for")
 
-
-class _StoppedError(Exception):
-    """The node ends."""
+    @staticmethod
+    def _give_up(openings: list[_Opening], why: str) -> None:
+        for opening in openings:
+            opening.given_up = opening.given_up or why
 
 
 def _pixels(request: Any) -> Any:

@@ -1,16 +1,15 @@
 """The services of the localizer node: they check, and hand on."""
 
 import threading
-from pathlib import Path
 from typing import Any, Protocol
 
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
-from rclpy.task import Future
 from std_srvs.srv import Empty, SetBool
 
-from pixloc_core.errors import FrameError, MapError, PixlocError
+from pixloc_core.errors import FrameError
 from pixloc_ros.interfaces import LoadMap, SetInitialPose
+from pixloc_ros.map_loading import NotNowError, answer_load_map
 
 
 class Controlled(Protocol):
@@ -92,44 +91,14 @@ class Services:
 
     async def _load_map(self, request: Any, response: Any) -> Any:
         """Opens in a thread: images are localized in the old map meanwhile."""
-        path = request.map_url.removeprefix("file://")
-        if not self._is_loading.acquire(blocking=False):
-            response.result = LoadMap.Response.RESULT_UNDEFINED_FAILURE
-            response.message = "another map is being opened"
-            return response
-        done: Future[Any] = Future(executor=self._node.executor)
+        controlled = self._controlled
 
-        def work() -> None:
+        def open_map(path: str) -> Any:
+            if not self._is_loading.acquire(blocking=False):
+                raise NotNowError("another map is being opened")
             try:
-                done.set_result(self._controlled.open_map(path))
-            except Exception as error:  # noqa: BLE001 - the caller must hear of it
-                done.set_result(error)
+                return controlled.open_map(path)
+            finally:
+                self._is_loading.release()
 
-        try:
-            if not Path(path).is_file():
-                kind = "a folder" if path and Path(path).is_dir() else "no such file"
-                raise FileNotFoundError(f"map_url {path!r}: {kind}, expected a feature map")
-            threading.Thread(target=work, name="load_map", daemon=True).start()
-            opened = await done
-            if isinstance(opened, Exception):
-                raise opened
-            # In the executor's thread again, where parameters change.
-            self._controlled.use_map(opened, path)
-        except Exception as error:  # noqa: BLE001 - the node lives on
-            response.result, response.message = _refusal(error)
-            self._node.get_logger().warning(f"load_map: {response.message}")
-        finally:
-            self._is_loading.release()
-        return response
-
-
-def _refusal(error: Exception) -> tuple[int, str]:
-    """Result code and message of a map that cannot be used."""
-    codes = LoadMap.Response
-    if isinstance(error, FileNotFoundError):
-        return codes.RESULT_MAP_DOES_NOT_EXIST, str(error)
-    if isinstance(error, MapError):
-        return codes.RESULT_INVALID_MAP_DATA, str(error)
-    if isinstance(error, PixlocError):
-        return codes.RESULT_INVALID_MAP_METADATA, str(error)
-    return codes.RESULT_UNDEFINED_FAILURE, f"{type(error).__name__}: {error}"
+        return await answer_load_map(self._node, request, response, open_map, controlled.use_map)

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,12 +26,12 @@ from pixloc_core.retrieval.descriptor import DescriptorConfig
 from pixloc_core.retrieval.index import RetrievalIndex
 from pixloc_core.retrieval.index_file import index_path
 from pixloc_core.retrieval.vlad import VladConfig
-from pixloc_ros import retrieval_config
+from pixloc_ros import retrieval_config, retrieval_server
 from pixloc_ros.conversions import pose_from_message
 from pixloc_ros.image_conversions import array_to_image
 from pixloc_ros.interfaces import RetrievePose
 from pixloc_ros.retrieval_node import RetrievalNode
-from pixloc_ros.retrieval_server import RetrievalServer
+from pixloc_ros.retrieval_opening import open_index
 
 pytest.importorskip("faiss", reason="needs faiss-cpu (the extra `retrieval`)")
 
@@ -188,11 +189,20 @@ def test_a_bad_request_is_refused_in_one_line_and_the_next_one_answered(
 def test_a_request_before_the_index_is_open_is_refused(
     make_bench, world, room, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(RetrievalServer, "start", lambda self: None)
+    opened = threading.Event()
+
+    def open_late(*arguments: Any) -> RetrievalIndex:
+        assert opened.wait(60.0)
+        return open_index(*arguments)
+
+    monkeypatch.setattr(retrieval_server, "open_index", open_late)
     bench = make_bench("-p", f"map:={room}/map.h5")
-    answer = bench.ask(image=message_of(view(world, 1)))
-    assert (answer.success, answer.message) == (False, "the index is being opened")
-    report = bench.report()
+    try:
+        answer = bench.ask(image=message_of(view(world, 1)))
+        assert (answer.success, answer.message) == (False, "the index is being opened")
+        report = bench.report()
+    finally:
+        opened.set()
     assert report.name == "retrieval: index"
     assert (report.level, report.message) == (DiagnosticStatus.WARN, "the index is being opened")
 
