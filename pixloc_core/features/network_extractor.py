@@ -141,9 +141,8 @@ class NetworkExtractor:
         """
         prepared, camera = prepare(image, camera, self._config.max_size)
         self._check_size(prepared.shape[2], prepared.shape[1])
-        batch = prepared[None].to(
-            device=self._device, dtype=self._dtype, memory_format=torch.channels_last
-        )
+        # Images stay planar, as what is done before the first convolution likes them.
+        batch = prepared[None].to(self._device, self._dtype)
         octaves = [self._network(batch)]
         for _ in range(1, self._config.octaves):
             # Means of 2x2 pixels: a cell still is a block of pixels, whose first one is (0, 0).
