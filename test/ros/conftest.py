@@ -56,7 +56,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 DOMAINS = itertools.cycle(random.sample(range(1, 101), 100))
 
 # Modules whose tests start nodes through a replay, which chooses a domain itself.
-REPLAYS = {"test_demo", "test_replay_command", "test_replay_faults", "test_restart", "test_soak"}
+REPLAYS = {
+    *("test_demo", "test_replay_command", "test_replay_faults", "test_replay_priors"),
+    *("test_replay_rig", "test_restart", "test_soak"),
+}
 
 
 def fresh_domain() -> int:
@@ -144,6 +147,22 @@ def map_path(world: ToyWorld, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "map.h5"
 
 
+@pytest.fixture(scope="session")
+def downstairs(world: ToyWorld, map_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The toy room with a map and its index (`retrieval_bench.Floor`)."""
+    from retrieval_bench import make_floor
+
+    return make_floor(world, tmp_path_factory.mktemp("downstairs"), map_path)
+
+
+@pytest.fixture(scope="session")
+def upstairs(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Another room with a map and its index (`retrieval_bench.Floor`)."""
+    from retrieval_bench import Upstairs, make_floor
+
+    return make_floor(Upstairs(), tmp_path_factory.mktemp("upstairs"))
+
+
 @pytest.fixture
 def make_bench(ros: Callable[..., None], spin: Spinner) -> Iterator[Callable[..., Any]]:
     """Makes a localizer node with a fake core, and a robot around it."""
@@ -159,3 +178,21 @@ def make_bench(ros: Callable[..., None], spin: Spinner) -> Iterator[Callable[...
     spin.stop()
     for bench in benches:
         bench.node.close()
+
+
+@pytest.fixture
+def make_retrieval_bench(ros: Callable[..., None], spin: Spinner) -> Iterator[Callable[..., Any]]:
+    """Makes a retrieval node, and somebody who asks it."""
+    from retrieval_bench import RetrievalBench
+
+    benches: list[RetrievalBench] = []
+
+    def make(*arguments: str) -> RetrievalBench:
+        benches.append(RetrievalBench(ros, spin, *arguments))
+        return benches[-1]
+
+    yield make
+    spin.stop()
+    for bench in benches:
+        bench.node.close()
+        bench.asker.destroy_node()

@@ -6,8 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +13,15 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from rclpy.node import Node
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
-from std_msgs.msg import Header
-from toy_world import CAMERA, ToyWorld
+from diagnostic_msgs.msg import DiagnosticStatus
+from retrieval_bench import Floor, calibration, message_of, view
+from sensor_msgs.msg import CompressedImage
 
 from pixloc_core.map.feature_map import FeatureMap
-from pixloc_core.retrieval.descriptor import DescriptorConfig
 from pixloc_core.retrieval.index import RetrievalIndex
 from pixloc_core.retrieval.index_file import index_path
-from pixloc_core.retrieval.vlad import VladConfig
 from pixloc_ros import retrieval_config, retrieval_server
 from pixloc_ros.conversions import pose_from_message
-from pixloc_ros.image_conversions import array_to_image
-from pixloc_ros.interfaces import RetrievePose
-from pixloc_ros.retrieval_node import RetrievalNode
 from pixloc_ros.retrieval_opening import open_index
 
 pytest.importorskip("faiss", reason="needs faiss-cpu (the extra `retrieval`)")
@@ -39,91 +30,22 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 ALL = ("-p", "search.min_motion:=0.0")
 
 
-@pytest.fixture(scope="module")
-def room(world: ToyWorld, map_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def make_bench(make_retrieval_bench):
+    """Makes a retrieval node, and somebody who asks it."""
+    return make_retrieval_bench
+
+
+@pytest.fixture(scope="session")
+def room(downstairs: Floor) -> Path:
     """Folder with a map and its index."""
-    folder = tmp_path_factory.mktemp("retrieval")
-    shutil.copy(map_path, folder / "map.h5")
-    feature_map = FeatureMap.open(folder / "map.h5")
-    config = DescriptorConfig(vlad=VladConfig(features=("sift",)))
-    RetrievalIndex.build(feature_map, map_path.parent / "images", config).save()
-    return folder
+    return downstairs.map_path.parent
 
 
 @pytest.fixture
 def bare(map_path: Path, tmp_path: Path) -> Path:
     """The map alone."""
     return Path(shutil.copy(map_path, tmp_path / "map.h5"))
-
-
-def wait(condition: Callable[[], object], what: str, seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"no {what} within {seconds} s"
-        time.sleep(0.01)
-
-
-class Bench:
-    """The node, and somebody who asks it."""
-
-    def __init__(self, ros, spin, *arguments: str) -> None:
-        ros(*arguments)
-        self.node = RetrievalNode()
-        self.asker = Node("asker")
-        self.client = self.asker.create_client(RetrievePose, "retrieve_pose")
-        self.reports: list[DiagnosticStatus] = []
-        self.asker.create_subscription(DiagnosticArray, "/diagnostics", self._on_report, 10)
-        spin(self.node)
-        spin(self.asker)
-        wait(self.client.service_is_ready, "service")
-
-    def _on_report(self, message: DiagnosticArray) -> None:
-        self.reports += message.status
-
-    def ask(self, **request: Any) -> Any:
-        future = self.client.call_async(RetrievePose.Request(**request))
-        wait(future.done, "answer")
-        return future.result()
-
-    def wait_until_open(self) -> None:
-        wait(lambda: not self.node._server.state.is_opening, "index")
-
-    def report(self) -> DiagnosticStatus:
-        self.reports.clear()
-        wait(lambda: self.reports, "report")
-        return self.reports[-1]
-
-
-@pytest.fixture
-def make_bench(ros, spin) -> Iterator[Callable[..., Bench]]:
-    benches: list[Bench] = []
-
-    def make(*arguments: str) -> Bench:
-        benches.append(Bench(ros, spin, *arguments))
-        return benches[-1]
-
-    yield make
-    spin.stop()
-    for bench in benches:
-        bench.node.close()
-        bench.asker.destroy_node()
-
-
-def view(world: ToyWorld, image: int) -> np.ndarray:
-    """What is seen a little beside a map image."""
-    shift = torch.tensor([0.04, -0.02, 0.02, 0.01, 0.0, -0.01], dtype=torch.float64)
-    return world.render(world.cam_from_map[image].retract(shift))[0]
-
-
-def message_of(pixels: np.ndarray) -> Image:
-    return array_to_image(pixels, "rgb8", Header())
-
-
-def calibration(width: int = 320) -> CameraInfo:
-    fx, fy, cx, cy = CAMERA["params"]
-    info = CameraInfo(width=width, height=240, distortion_model="plumb_bob", d=[0.0] * 5)
-    info.k = [fx, 0.0, cx - 0.5, 0.0, fy, cy - 0.5, 0.0, 0.0, 1.0]
-    return info
 
 
 def test_an_image_is_answered_with_map_images_poses_and_scores(make_bench, world, room):
