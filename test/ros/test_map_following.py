@@ -1,0 +1,227 @@
+"""load_map of the localizer takes the retrieval along: the real nodes, over DDS."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diagnostic_msgs.msg import DiagnosticStatus
+from fake_localizer import BASE_FROM_CAM, SECOND, FakeMap, pose
+from knowing_localizer import KnowingLocalizer
+from retrieval_bench import Floor, calibration, view, wait
+from robot_bench import Bench
+from robot_calls import Operator
+from std_msgs.msg import Header
+
+from pixloc_core.map.feature_map import FeatureMap
+from pixloc_core.retrieval.descriptor import DescriptorConfig
+from pixloc_core.retrieval.index import RetrievalIndex
+from pixloc_core.retrieval.vlad import VladConfig
+from pixloc_ros.conversions import ns_to_stamp, pose_from_message, pose_to_message
+from pixloc_ros.image_conversions import array_to_image
+from pixloc_ros.interfaces import LoadMap, LocalizationStatus, RetrievePose
+from pixloc_ros.opening import open_map
+from pixloc_ros.retrieval_node import RetrievalNode
+
+pytest.importorskip("faiss", reason="needs faiss-cpu (the extra `retrieval`)")
+
+CODES = LoadMap.Response
+
+
+class Building:
+    """A robot in a house of two maps: localizer and retrieval node with the first one.
+
+    Attributes:
+        first: Map of downstairs.
+        second: Map of upstairs.
+    """
+
+    def __init__(self, bench: Bench, first: Path, second: Path) -> None:
+        self.bench, self.first, self.second = bench, first, second
+        self.operator = Operator(bench.robot.node)
+        self.retrieval: RetrievalNode | None = None
+        self._stamp_ns = 2 * SECOND
+
+    def start_retrieval(self, spin) -> None:
+        self.retrieval = RetrievalNode()
+        spin(self.retrieval)
+        wait(lambda: not self.retrieval._server.state.is_opening, "index")
+        wait(lambda: self.bench.node._retrieval.is_available, "service")
+
+    def see(self, floor: Floor, image: int = 2) -> LocalizationStatus:
+        """What is said of what the camera sees in a room."""
+        self._stamp_ns += SECOND // 5
+        robot = self.bench.robot
+        robot.info.publish(calibration())
+        header = Header(frame_id="camera", stamp=ns_to_stamp(self._stamp_ns))
+        before = len(robot.statuses)
+        robot.image.publish(array_to_image(view(floor.world, image), "rgb8", header))
+        wait(lambda: len(robot.statuses) > before, "status")
+        return robot.statuses[-1]
+
+    def see_until(self, floor: Floor, condition, what: str) -> LocalizationStatus:
+        """Look at a room until the status has something."""
+        for _ in range(34):
+            status = self.see(floor)
+            if condition(status):
+                return status
+            wait_a_moment(self.bench)
+        raise AssertionError(f"no {what}: {status.reason}")
+
+    def retrieval_problem(self) -> str:
+        """On /diagnostics of the localizer."""
+        return entry(self.bench, "localizer: localization")["retrieval_problem"]
+
+
+def wait_a_moment(bench: Bench) -> None:
+    """Let a report of /diagnostics pass: a second, on any machine."""
+    entry(bench, "localizer: localization")
+
+
+def entry(bench: Bench, name: str) -> dict[str, str]:
+    """Keys and values of the next entry of that name on /diagnostics."""
+
+    def found() -> list[DiagnosticStatus]:
+        reports = list(bench.robot.diagnostics)
+        return [status for report in reports for status in report.status if status.name == name]
+
+    bench.robot.diagnostics.clear()
+    wait(found, f"diagnostics {name}")
+    return {pair.key: pair.value for pair in found()[-1].values}
+
+
+@pytest.fixture
+def building(make_bench, downstairs: Floor, upstairs: Floor, tmp_path: Path):
+    first = downstairs.copy(tmp_path, "first")
+    second = upstairs.copy(tmp_path, "second")
+    parameters = ("-p", f"map:={first}", "-p", "search.min_motion:=0.0")
+    house = Building(make_bench(*parameters, opener=open_map), first, second)
+    yield house
+    if house.retrieval is not None:
+        house.retrieval._server.stop()
+
+
+def test_the_first_pose_in_the_new_map_comes_by_retrieval(building, spin, downstairs, upstairs):
+    building.start_retrieval(spin)
+    status = building.see_until(downstairs, lambda status: status.published, "pose")
+    assert (status.map_id, status.state) == (downstairs.map_id, LocalizationStatus.TRACKING)
+    answer = building.operator.load_map(building.second)
+    assert (answer.result, answer.message) == (CODES.RESULT_SUCCESS, "")
+    building.bench.robot.poses.clear()
+    sources = []
+
+    def is_published(status: LocalizationStatus) -> bool:
+        sources.append(status.prior_source)
+        return status.published
+
+    status = building.see_until(upstairs, is_published, "pose in the new map")
+    assert status.map_id == upstairs.map_id
+    assert "retrieval" in sources
+    wait(lambda: building.bench.robot.poses, "pose")
+    found = pose_from_message(building.bench.robot.poses[-1].pose.pose)
+    shift = torch.tensor([0.04, -0.02, 0.02, 0.01, 0.0, -0.01], dtype=torch.float64)
+    cam_from_map = upstairs.world.cam_from_map[2].retract(shift)
+    expected = cam_from_map.inv() @ BASE_FROM_CAM.inv()
+    assert float((found.t - expected.t).norm()) < 0.05
+    assert entry(building.bench, "retrieval: index")["map"] == str(building.second)
+    assert building.retrieval_problem() == ""
+
+
+def test_a_retrieval_that_comes_later_with_the_old_map_follows(
+    building, spin, downstairs, upstairs
+):
+    assert building.operator.load_map(building.second).result == CODES.RESULT_SUCCESS
+    assert building.retrieval_problem() == ""
+    building.start_retrieval(spin)
+    wait(
+        lambda: entry(building.bench, "retrieval: index")["map"] == str(building.second),
+        "other map",
+    )
+    status = building.see_until(upstairs, lambda status: status.published, "pose")
+    assert status.map_id == upstairs.map_id
+
+
+def test_a_retrieval_that_cannot_follow_is_named_and_follows_when_it_can(
+    building, spin, downstairs, upstairs, tmp_path
+):
+    building.start_retrieval(spin)
+    third = upstairs.copy(tmp_path, "third", index=False)
+    # The localizer goes on in the map all the same.
+    assert building.operator.load_map(third).result == CODES.RESULT_SUCCESS
+    wait(building.retrieval_problem, "problem")
+    problem = building.retrieval_problem()
+    assert problem.startswith(
+        "retrieval does not follow to the map of this node: /retrieval/load_"
+    )
+    assert "third.retrieval.h5: no such retrieval index; make it with" in problem
+    status = building.see_until(upstairs, lambda status: "serves map" in status.reason, "reason")
+    assert f"serves map {downstairs.map_id}, this node uses {upstairs.map_id}" in status.reason
+    assert "no such retrieval index" in status.reason
+    config = DescriptorConfig(vlad=VladConfig(features=("sift",)))
+    RetrievalIndex.build(FeatureMap.open(third), upstairs.images, config).save()
+    status = building.see_until(upstairs, lambda status: status.published, "pose")
+    assert status.map_id == upstairs.map_id
+    assert building.retrieval_problem() == ""
+
+
+# Retrieval of somebody else
+
+
+class Stranger:
+    """Serves retrieve_pose for the map `first`, whatever is loaded."""
+
+    def __init__(self, bench: Bench) -> None:
+        bench.robot.node.create_service(RetrievePose, "retrieve_pose", self._answer)
+        wait(lambda: bench.node._retrieval.is_available, "service")
+
+    def _answer(self, request: Any, response: Any) -> Any:
+        response.success, response.map_id = True, "first"
+        response.images, response.scores = ["0.jpg"], [0.9]
+        response.poses = [pose_to_message(pose(10.0) @ BASE_FROM_CAM)]
+        return response
+
+
+@pytest.fixture
+def strange(make_bench, tmp_path: Path) -> Bench:
+    """A localizer in the map `first`, and a retrieval that knows no load_map."""
+
+    def opener(config, path: str) -> FakeMap:
+        return FakeMap(KnowingLocalizer(pose(10.0)), map_id=Path(path).stem)
+
+    for name in ("first", "second"):
+        (tmp_path / f"{name}.h5").touch()
+    bench = make_bench("-p", f"map:={tmp_path}/first.h5", opener=opener)
+    Stranger(bench)
+    return bench
+
+
+def look_until(bench: Bench, words: str) -> None:
+    """Send images until the reason of the newest status has these words."""
+    for index in range(40):
+        if words in bench.ask(3.0 + index / 10).reason:
+            return
+        wait_a_moment(bench)
+    raise AssertionError(f"never said {words!r}: {bench.robot.statuses[-1].reason}")
+
+
+def test_a_retrieval_of_somebody_else_stays_and_is_named_with_what_to_do(strange, tmp_path):
+    answer = Operator(strange.robot.node).load_map(tmp_path / "second.h5")
+    assert (answer.result, answer.message) == (CODES.RESULT_SUCCESS, "")
+    look_until(
+        strange,
+        "retrieve_pose serves map first, this node uses second: retrieval does not follow to the "
+        f"map of this node: /robot/load_map is not served; start that node anew with {tmp_path}/"
+        "second.h5",
+    )
+
+
+def test_a_retrieval_of_another_map_from_the_beginning_is_named_with_what_to_do(
+    make_bench, tmp_path
+):
+    bench = make_bench(opener=lambda config, path: FakeMap(KnowingLocalizer(pose(10.0))))
+    Stranger(bench)
+    look_until(
+        bench,
+        "retrieve_pose serves map first, this node uses feed: give it the map of this node by its "
+        "load_map, or start it anew with that map",
+    )
