@@ -25,7 +25,7 @@ from pixloc_core.features.extractor import create_extractor
 from pixloc_core.localizer.localizer import LocalizerConfig
 from pixloc_ros.replay.demo_plan import THRESHOLDS, DemoPlan, add_arguments, make_plan
 from pixloc_ros.replay.inputs import find_initial_pose, read_truth
-from pixloc_ros.replay.job import ReplayJob, conclude, replay_over_dds, say
+from pixloc_ros.replay.job import ReplayJob, conclude, find_exposures, replay_over_dds, say
 from pixloc_ros.replay.settings import ReplaySettings
 
 
@@ -60,16 +60,18 @@ def run_demo(plan: DemoPlan, settings: Sequence[str] = ()) -> int:
     config = load(RunConfig, overrides=settings)
     _prepare_map(plan, config)
     replay = ReplaySettings(node_parameters(config.localizer))
-    bag, layout = BagReader(plan.bag), replay.layout
-    truth = read_truth(bag, "", layout)
-    first_ns = int(bag.image_stamps(layout.image)[0])
+    bag = BagReader(plan.bag)
+    truth = read_truth(bag, "", replay.layout)
+    rig, stamps = find_exposures(bag, replay)
     job = ReplayJob(
         name=plan.name,
         bag=bag,
+        rig=rig,
+        stamps=stamps,
         map_path=plan.map_path,
         out=plan.out,
         truth=truth,
-        initial=find_initial_pose(plan.initial_pose, truth, first_ns, plan.offset),
+        initial=find_initial_pose(plan.initial_pose, truth, int(stamps[0]), plan.offset),
         settings=replay,
         thresholds=read_thresholds(THRESHOLDS),
         is_judged=plan.judged,

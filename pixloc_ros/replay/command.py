@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pixloc_core.errors import ConfigError, FormatError
+from pixloc_core.errors import FormatError
 
 if TYPE_CHECKING:
     from pixloc_ros.replay.job import ReplayJob
@@ -118,23 +118,20 @@ def _job(args: argparse.Namespace) -> "ReplayJob":
     from pixloc_core.bags.reader import BagReader
     from pixloc_core.evaluation.thresholds import read_thresholds
     from pixloc_ros.replay.inputs import find_initial_pose, read_truth
-    from pixloc_ros.replay.job import ReplayJob
+    from pixloc_ros.replay.job import ReplayJob, find_exposures
     from pixloc_ros.replay.settings import read_settings
 
     settings = read_settings(args.params, args.settings)
-    cameras = settings.parameters.get("cameras")
-    if cameras:
-        raise ConfigError(f"cameras is {cameras!r}, expected none: a replay has a single camera")
     bag = BagReader(args.bag)
     truth = read_truth(bag, args.gt, settings.layout)
-    stamps = bag.image_stamps(settings.layout.image)
-    if not stamps.size:
-        raise FormatError(f"{args.bag}: {settings.layout.image} holds no image")
+    rig, stamps = find_exposures(bag, settings)
     if not args.map.is_file():
         raise FormatError(f"{args.map}: no such map")
     job = ReplayJob(
         name=args.bag.resolve().name,
         bag=bag,
+        rig=rig,
+        stamps=stamps,
         map_path=args.map,
         out=args.out,
         truth=truth,

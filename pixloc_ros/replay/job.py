@@ -11,7 +11,8 @@ import numpy as np
 
 from pixloc_core.bags.edit_plan import read_cuts
 from pixloc_core.bags.reader import BagReader
-from pixloc_core.bags.trajectory import Trajectory
+from pixloc_core.bags.trajectory import Stamps, Trajectory
+from pixloc_core.errors import FormatError
 from pixloc_core.evaluation.assembly import open_localizer
 from pixloc_core.evaluation.losses import kidnap_stamps
 from pixloc_core.evaluation.replay_judgement import judge_run
@@ -21,10 +22,13 @@ from pixloc_core.evaluation.stream import StreamRun
 from pixloc_core.evaluation.thresholds import Threshold, shortfalls
 from pixloc_core.geometry import Pose
 from pixloc_core.visualization.report_page import Verdict
+from pixloc_ros.replay.bag_sources import check_priors, find_mounting
 from pixloc_ros.replay.files import write_files
+from pixloc_ros.replay.pictures import BagPictures
 from pixloc_ros.replay.report import ReplayReport, write_report
+from pixloc_ros.replay.rig import BagRig, find_rig
 from pixloc_ros.replay.session import ReplayPlan, ReplaySession
-from pixloc_ros.replay.settings import ReplaySettings
+from pixloc_ros.replay.settings import ReplaySettings, node_config
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,8 @@ class ReplayJob:
     Attributes:
         name: Of the stream.
         bag: The bag.
+        rig: Its cameras.
+        stamps: Of all exposures, nanoseconds.
         map_path: Feature map.
         out: Folder for what is written.
         truth: True `map_from_base`.
@@ -47,6 +53,8 @@ class ReplayJob:
 
     name: str
     bag: BagReader
+    rig: BagRig
+    stamps: Stamps
     map_path: Path
     out: Path
     truth: Trajectory
@@ -58,20 +66,39 @@ class ReplayJob:
     retrieval: Mapping[str, Any] | None = None
 
     def check(self) -> None:
-        """Find out before the replay what its report would miss.
+        """Find out before the replay what it would miss.
 
         Raises:
-            FormatError: If images, calibration or the place of the camera are not in the bag.
+            PixlocError: If a setting does not fit, or the place of a camera, or poses that are
+                to be heard, are not in the bag.
         """
         layout = self.settings.layout
-        self.bag.image_stamps(layout.image)
-        self.bag.camera(layout.camera_info)
-        self.bag.static_transform(layout.tf_static, layout.base_frame, layout.camera_frame)
+        for camera in self.rig.cameras:
+            find_mounting(self.bag, layout, camera.frame)
+        check_priors(self.bag, layout, node_config(self.settings.parameters, layout).prior_source)
 
     @property
     def first_ns(self) -> int:
-        """Stamp of the first image."""
-        return int(self.bag.image_stamps(self.settings.layout.image)[0])
+        """Stamp of the first exposure."""
+        return int(self.stamps[0])
+
+
+def find_exposures(bag: BagReader, settings: ReplaySettings) -> tuple[BagRig, Stamps]:
+    """The cameras of a bag, and the stamps of all exposures, at least one.
+
+    Raises:
+        ConfigError: If a setting does not fit.
+        FormatError: If the bag has no images or calibration of a camera, or no exposure.
+    """
+    rig = find_rig(bag, settings.layout, node_config(settings.parameters, settings.layout))
+    stamps = rig.stamps(bag)
+    if not stamps.size:
+        topics = ", ".join(rig.image_topics)
+        raise FormatError(
+            f"{bag.path}: images on {topics} make no exposure: their stamps are further apart "
+            f"than {rig.sync_slop:g} s (sync_slop)"
+        )
+    return rig, stamps
 
 
 @dataclass(frozen=True)
@@ -138,8 +165,12 @@ def conclude(job: ReplayJob, replayed: Replayed) -> int:
     write_files(job.out, judged, missed if job.thresholds else None)
     verdict = _verdict(job, missed)
     report = ReplayReport(judged, verdict, replayed.notes, replayed.confidence)
+    camera, settings = job.rig.cameras[0], job.settings
+    config = node_config(settings.parameters, settings.layout)
+    mounting = find_mounting(job.bag, settings.layout, camera.frame)
+    pictures = BagPictures(job.bag, camera, mounting, config)
     localizer = open_localizer(job.map_path, overrides=_core_settings(job.settings))
-    page = write_report(job.out, report, job.bag, job.settings.layout, localizer)
+    page = write_report(job.out, report, pictures, localizer)
     rows = [*replay_rows(judged.summary), *replayed.notes]
     say(f"\n{markdown_table((job.name, ''), rows)}\n\n{verdict.text}")
     say(f"report: {page} ({time.monotonic() - began:.0f} s)")

@@ -6,40 +6,40 @@ that, with newer images replacing the one that waits. No clock of this machine d
 """
 
 import dataclasses
+import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import cv2
 import numpy as np
-from rclpy.serialization import deserialize_message
 from tqdm import tqdm
 
-from pixloc_core.bags.messages import CAMERA_INFO
-from pixloc_core.bags.reader import BagReader, RawMessage
-from pixloc_core.bags.topics import BagLayout
 from pixloc_core.bags.trajectory import NANOSECONDS, Trajectory
 from pixloc_core.errors import ConfigError
 from pixloc_core.evaluation.pose_error import FloatArray
 from pixloc_core.evaluation.stream import FrameOutcome, StreamRun
 from pixloc_core.geometry import Pose
 from pixloc_ros.diagnostics import STATUS_NAMES
-from pixloc_ros.frames import TreeFrames
 from pixloc_ros.image_pipeline import ImagePipeline
 from pixloc_ros.opening import open_map
 from pixloc_ros.outcome import Outcome
 from pixloc_ros.parameters import Settings
 from pixloc_ros.prior_poses import InitialPose
+from pixloc_ros.replay.bag_sources import BagFrames, BagPriors
 from pixloc_ros.replay.job import Replayed, ReplayJob, say
-from pixloc_ros.replay.player import MESSAGE_TYPES
+from pixloc_ros.replay.rig import Arrival
+from pixloc_ros.replay.settings import node_values
 from pixloc_ros.retrieval_client import LocalRetrieval
 from pixloc_ros.retrieval_config import RetrievalNodeConfig
 from pixloc_ros.retrieval_server import RetrievalServer
-from pixloc_ros.rig_messages import CameraMessage, RigMessage
+from pixloc_ros.rig_messages import is_too_soon
 
 _CONFIDENCE_PERIOD_NS = 3 * NANOSECONDS
+# Parameters that a node has of rclpy.
+_OF_ROS = ("use_sim_time", "qos_overrides.")
 
 
 @dataclass(frozen=True)
@@ -61,23 +61,11 @@ class ProcessPace:
             raise ConfigError(f"--budget-ms is {self.budget_ms}, expected 0 or more")
 
 
-@dataclass(frozen=True)
-class Arrival:
-    """An image on its way to the pipeline.
-
-    Attributes:
-        message: The image.
-        arrived_ns: When it came, on the clock of the bag.
-    """
-
-    message: RigMessage
-    arrived_ns: int
-
-
 @dataclass
 class _Record:
     """What was said so far."""
 
+    first_camera: str
     outcomes: list[FrameOutcome] = field(default_factory=list)
     poses: dict[int, Pose] = field(default_factory=dict)
     covariances: dict[int, FloatArray] = field(default_factory=dict)
@@ -85,7 +73,7 @@ class _Record:
     answered_ns: int = 0
 
     def add(self, arrival: Arrival, outcome: Outcome, answered_ns: int, latency_ms: float) -> None:
-        stamp = arrival.message.stamp_ns
+        stamp = arrival.exposure.stamp_ns
         self.answered_ns = max(self.answered_ns, answered_ns)
         found = outcome.localization
         self.outcomes.append(
@@ -106,53 +94,10 @@ class _Record:
             if outcome.covariance is not None:
                 self.covariances[stamp] = outcome.covariance.double().numpy()
         newest = max(self.confidence, default=stamp - _CONFIDENCE_PERIOD_NS)
-        if found is not None and stamp - newest >= _CONFIDENCE_PERIOD_NS:
+        # Pictures are of the first camera, if its image was used.
+        is_first = outcome.cameras[:1] == (self.first_camera,)
+        if found is not None and is_first and stamp - newest >= _CONFIDENCE_PERIOD_NS:
             self.confidence[stamp] = found.confidence_image()
-
-
-class BagFrames:
-    """Transforms of a bag, heard up to a time.
-
-    Args:
-        bag: The bag.
-        layout: Its topics.
-        history_s: How long transforms are remembered.
-    """
-
-    def __init__(self, bag: BagReader, layout: BagLayout, history_s: float) -> None:
-        self.frames = TreeFrames(history_s, lambda reason: say(f"transform: {reason}"))
-        self._static = layout.tf_static
-        topics = [topic for topic in (layout.tf, layout.tf_static) if topic in bag.topics]
-        if self._static in topics:
-            for raw in bag.raw([self._static]):
-                self._add(raw)
-        self._coming = bag.raw(topics)
-        self._next = next(self._coming, None)
-
-    def hear_until(self, time_ns: int) -> None:
-        """Take in all transforms recorded up to a time."""
-        while self._next is not None and self._next.stamp_ns <= time_ns:
-            if self._next.topic != self._static:
-                self._add(self._next)
-            self._next = next(self._coming, None)
-
-    def _add(self, raw: RawMessage) -> None:
-        message = deserialize_message(raw.cdr, MESSAGE_TYPES[raw.kind])
-        self.frames.add_message(message, static=raw.topic == self._static)
-
-
-def arrivals(bag: BagReader, layout: BagLayout, every: int) -> Iterator[Arrival]:
-    """Images of a bag in the order of their arrival, each with the newest calibration."""
-    info, count = None, 0
-    for raw in bag.raw([layout.camera_info, layout.image]):
-        if raw.kind == CAMERA_INFO:
-            info = deserialize_message(raw.cdr, MESSAGE_TYPES[raw.kind])
-            continue
-        count += 1
-        if (count - 1) % every == 0:
-            image = deserialize_message(raw.cdr, MESSAGE_TYPES[raw.kind])
-            camera = CameraMessage("", image, info)
-            yield Arrival(RigMessage((camera,), time.monotonic()), raw.stamp_ns)
 
 
 def replay_in_process(job: ReplayJob, pace: ProcessPace) -> Replayed:
@@ -164,20 +109,30 @@ def replay_in_process(job: ReplayJob, pace: ProcessPace) -> Replayed:
     layout = job.settings.layout
     settings = Settings.of(_parameters(job))
     opened = open_map(settings.node, str(job.map_path))
-    sources = BagFrames(job.bag, layout, settings.node.tf_history)
+    frames = BagFrames(
+        job.bag, layout, settings.node.tf_history, lambda reason: say(f"transform: {reason}")
+    )
+    priors = BagPriors(job.bag, layout, settings.node, say)
     # What the node would wait for has been heard before an image is looked at.
     config = dataclasses.replace(settings.node, transform_timeout=0.0)
     retrieval = _retrieval(job, settings, opened.map_id)
     localizer = opened.localizer(settings.core)
-    pipeline = ImagePipeline(localizer, sources.frames, config, retrieval)
+    pipeline = ImagePipeline(localizer, frames.frames, config, retrieval, priors.poses)
     if job.initial is not None:
         pipeline.give(InitialPose(job.initial, job.first_ns))
-    worker = _Worker(pipeline, sources, settings.node.transform_timeout, pace.budget_ms)
-    total = -(-job.bag.counts[layout.image] // pace.every)
-    with _exact_opencv(), tqdm(total=total, unit="image", disable=None) as progress:
-        for arrival in arrivals(job.bag, layout, pace.every):
+    patience_ns = round(settings.node.transform_timeout * NANOSECONDS)
+
+    def hear(time_ns: int) -> None:
+        """The node waits for transforms, and for nothing else."""
+        frames.hear_until(time_ns + patience_ns)
+        priors.hear_until(time_ns)
+
+    worker = _Worker(pipeline, hear, _Record(job.rig.cameras[0].name), pace.budget_ms)
+    arrivals = itertools.islice(job.rig.arrivals(job.bag), None, None, pace.every)
+    total = len(job.stamps[:: pace.every])
+    with _exact_opencv(), tqdm(arrivals, total=total, unit="image", disable=None) as progress:
+        for arrival in _due(progress, settings.node.max_rate):
             worker.take(arrival)
-            progress.update()
         worker.finish()
     return _replayed(job, pace, worker.record)
 
@@ -207,18 +162,30 @@ def _exact_opencv() -> Iterator[None]:
         cv2.ipp.setUseIPP(used)
 
 
+def _due(arrivals: Iterable[Arrival], max_rate: float) -> Iterator[Arrival]:
+    """Without the exposures that come faster than the node looks at them."""
+    taken_ns = 0
+    for arrival in arrivals:
+        stamp_ns = arrival.exposure.stamp_ns
+        if not is_too_soon(stamp_ns, taken_ns, max_rate):
+            taken_ns = stamp_ns
+            yield arrival
+
+
 class _Worker:
     """One image at a time, the newest of those that wait next; time is that of the bag."""
 
     def __init__(
-        self, pipeline: ImagePipeline, sources: BagFrames, patience_s: float, budget_ms: float
+        self,
+        pipeline: ImagePipeline,
+        hear: Callable[[int], None],
+        record: _Record,
+        budget_ms: float,
     ) -> None:
-        self._pipeline, self._sources = pipeline, sources
-        self._patience_ns = round(patience_s * NANOSECONDS)
+        self._pipeline, self._hear, self.record = pipeline, hear, record
         self._budget_ns = round(budget_ms * 1e6)
         self._free_ns = 0
         self._waiting: Arrival | None = None
-        self.record = _Record()
 
     def take(self, arrival: Arrival) -> None:
         """An image arrives."""
@@ -236,9 +203,9 @@ class _Worker:
             self._work(self._waiting, self._free_ns)
 
     def _work(self, arrival: Arrival, start_ns: int) -> None:
-        self._sources.hear_until(start_ns + self._patience_ns)
+        self._hear(start_ns)
         began = time.perf_counter()
-        outcome = self._pipeline.run(arrival.message)
+        outcome = self._pipeline.run(arrival.exposure)
         took_ms = 1e3 * (time.perf_counter() - began)
         self._free_ns = start_ns + self._budget_ns
         latency_ms = (self._free_ns - arrival.arrived_ns) / 1e6 if self._budget_ns else took_ms
@@ -247,26 +214,18 @@ class _Worker:
 
 def _parameters(job: ReplayJob) -> dict[str, Any]:
     """Parameters as the node of a replay over DDS would have them."""
-    layout = job.settings.layout
-    own = {
-        "map": str(job.map_path),
-        "global_frame_id": layout.map_frame,
-        "odom_frame_id": layout.odom_frame,
-        "base_frame_id": layout.base_frame,
-    }
-    given = {name: v for name, v in job.settings.parameters.items() if name != "use_sim_time"}
-    return {**own, **given}
+    values = node_values(job.settings.parameters, job.settings.layout)
+    values = {name: v for name, v in values.items() if not name.startswith(_OF_ROS)}
+    return {**values, "map": str(job.map_path)}
 
 
 def _replayed(job: ReplayJob, pace: ProcessPace, record: _Record) -> Replayed:
-    layout = job.settings.layout
-    stamps = job.bag.image_stamps(layout.image)[:: pace.every]
     order = sorted(record.covariances)
     whole = set(record.covariances) == set(record.poses)
     covariances = np.stack([record.covariances[s] for s in order]) if order and whole else None
     run = StreamRun(
         name=job.name,
-        image_stamps_ns=stamps,
+        image_stamps_ns=job.stamps[:: pace.every],
         outcomes=tuple(sorted(record.outcomes, key=lambda outcome: outcome.stamp_ns)),
         estimate=Trajectory.from_samples(record.poses),
         truth=job.truth,

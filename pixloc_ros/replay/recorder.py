@@ -3,7 +3,8 @@
 import math
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,7 @@ class StreamRecorder:
     def __init__(self, node: Node, topics: StreamTopics, *, confidence_period_ns: int = 0) -> None:
         self._lock = threading.Lock()
         self._sent: dict[int, tuple[float, int]] = {}
+        self._exposures: dict[int, int] = {}
         self._statuses: dict[int, tuple[Any, float]] = {}
         self._poses: dict[int, Pose] = {}
         self._covariances: dict[int, FloatArray] = {}
@@ -64,10 +66,17 @@ class StreamRecorder:
         if confidence_period_ns:
             node.create_subscription(Image, topics.confidence, self._on_confidence, qos)
 
-    def note_sent(self, stamp_ns: int, bag_ns: int) -> None:
-        """Remember that an image is published now, which is `bag_ns` on the clock of the bag."""
+    def note_sent(self, stamps_ns: Sequence[int], bag_ns: int) -> None:
+        """Remember that the last image of an exposure is published now.
+
+        Args:
+            stamps_ns: Stamps of its images, that of the exposure first. A node that cannot use
+                the image of the first camera answers with the stamp of another one.
+            bag_ns: Now, on the clock of the bag.
+        """
         with self._lock:
-            self._sent[stamp_ns] = (time.monotonic(), bag_ns)
+            self._sent[stamps_ns[0]] = (time.monotonic(), bag_ns)
+            self._exposures.update(dict.fromkeys(stamps_ns, stamps_ns[0]))
 
     def note_prior(self, stamp_ns: int) -> None:
         """Remember for which stamp the first prior was given."""
@@ -125,27 +134,34 @@ class StreamRecorder:
     def _outcome(self, stamp: int, message: Any, arrived: float) -> FrameOutcome:
         sent, bag_ns = self._sent.get(stamp, (math.nan, stamp))
         latency_ms = 1e3 * (arrived - sent)
-        return outcome_of(message, latency_ms, bag_ns)
+        return replace(outcome_of(message, latency_ms, bag_ns), stamp_ns=stamp)
 
     def _on_pose(self, message: PoseWithCovarianceStamped) -> None:
-        stamp, pose = stamp_to_ns(message.header.stamp), pose_from_message(message.pose.pose)
+        pose = pose_from_message(message.pose.pose)
         covariance = np.array(message.pose.covariance, np.float64).reshape(6, 6)
         with self._lock:
+            stamp = self._stamp_of(message)
             self._poses[stamp], self._covariances[stamp] = pose, covariance
             self._last_answer = time.monotonic()
 
     def _on_status(self, message: LocalizationStatus) -> None:
         with self._lock:
             arrived = time.monotonic()
-            self._statuses[stamp_to_ns(message.header.stamp)] = (message, arrived)
+            self._statuses[self._stamp_of(message)] = (message, arrived)
             self._last_answer = arrived
 
     def _on_confidence(self, message: Image) -> None:
-        stamp = stamp_to_ns(message.header.stamp)
+        with self._lock:
+            stamp = self._stamp_of(message)
         newest = max(self.confidence, default=-self._confidence_period_ns)
         if stamp - newest >= self._confidence_period_ns:
             flat = np.frombuffer(message.data, np.float32).copy()
             self.confidence[stamp] = flat.reshape(message.height, message.width)
+
+    def _stamp_of(self, message: Any) -> int:
+        """Stamp of the exposure that a message is about."""
+        stamp = stamp_to_ns(message.header.stamp)
+        return self._exposures.get(stamp, stamp)
 
 
 def outcome_of(message: LocalizationStatus, latency_ms: float, sent_ns: int) -> FrameOutcome:

@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from pixloc_core.bags.reader import BagReader
-from pixloc_core.bags.topics import BagLayout
 from pixloc_core.bags.trajectory import Stamps
+from pixloc_core.errors import ImageError
 from pixloc_core.evaluation.replay_judgement import JudgedRun
 from pixloc_core.evaluation.replay_table import latency_rows, replay_rows
 from pixloc_core.evaluation.stream import StreamRun
@@ -20,7 +19,6 @@ from pixloc_core.localizer.localizer import Localizer
 from pixloc_core.localizer.prior import Prior
 from pixloc_core.visualization.overlay import (
     add_caption,
-    as_rgb,
     draw_confidence,
     draw_evidence,
     encode_picture,
@@ -36,6 +34,7 @@ from pixloc_core.visualization.replay_plots import (
     plot_states,
 )
 from pixloc_core.visualization.report_page import Picture, Section, Verdict, render_page
+from pixloc_ros.replay.pictures import BagPictures
 
 _NUM_OVERLAYS = 4
 _NUM_MISSED = 2
@@ -60,15 +59,14 @@ class ReplayReport:
 
 
 def write_report(
-    folder: Path, report: ReplayReport, bag: BagReader, layout: BagLayout, localizer: Localizer
+    folder: Path, report: ReplayReport, pictures: BagPictures, localizer: Localizer
 ) -> Path:
     """Write `report.html`, its plots under `plots/`, and `result.jpg`.
 
     Args:
         folder: Where to.
         report: What was found.
-        bag: The bag that was replayed, for its images.
-        layout: Its topics.
+        pictures: Images of the bag.
         localizer: Works out the overlays again, from the poses that the node published.
 
     Returns:
@@ -82,8 +80,8 @@ def write_report(
     (folder / "plots").mkdir(exist_ok=True)
     for name, picture in plots.items():
         (folder / "plots" / f"{name}.png").write_bytes(picture.content)
-    overlays = _overlays(run, bag, layout, localizer)
-    confidence = _confidence_pictures(report.confidence, bag, layout)
+    overlays = _overlays(run, pictures, localizer)
+    confidence = _confidence_pictures(report.confidence, pictures)
 
     def section(title: str, *names: str) -> Section:
         return Section(title, tuple(plots[name] for name in names if name in plots))
@@ -96,8 +94,8 @@ def write_report(
         section("Latency", "latency", "stages"),
         Section("Map points in the camera image", overlays),
         Section("Confidence", confidence),
-        Section("Wrong poses", _wrong_pictures(judged, bag, layout)),
-        Section("Images without a pose", _missed_pictures(run, bag, layout)),
+        Section("Wrong poses", _wrong_pictures(judged, pictures)),
+        Section("Images without a pose", _missed_pictures(run, pictures)),
     ]
     row = [p.content for p in (*overlays[1:2], *confidence[1:2], plots["trajectory"])]
     write_picture(str(folder / "result.jpg"), tile_row(row, _ROW_HEIGHT))
@@ -167,38 +165,38 @@ _STAGES_ALONE = (
 )
 
 
-def _overlays(
-    run: StreamRun, bag: BagReader, layout: BagLayout, localizer: Localizer
-) -> tuple[Picture, ...]:
+def _overlays(run: StreamRun, pictures: BagPictures, localizer: Localizer) -> tuple[Picture, ...]:
     """Points on some images that were localized, evenly over the run."""
     stamps = _spread(run.estimate.stamps_ns.tolist(), _NUM_OVERLAYS)
-    mounting = bag.static_transform(layout.tf_static, layout.base_frame, layout.camera_frame)
-    camera = bag.camera(layout.camera_info)
-    pictures = []
-    for stamp, image in bag.images(layout.image, stamps):
+    found = []
+    for stamp, image in pictures.at(stamps):
         map_from_base, _ = run.estimate.at(np.array([stamp]))
-        cam_from_map: Pose = (map_from_base[0] @ mounting).inv()
-        result = localizer.localize(image, camera, Prior.from_pose(cam_from_map))
+        cam_from_map: Pose = (map_from_base[0] @ pictures.base_from_cam).inv()
+        try:
+            result = localizer.localize(image.pixels, image.camera, Prior.from_pose(cam_from_map))
+        except ImageError:
+            # Of a rig the other cameras gave the pose.
+            continue
         if result.evidence is None:
             continue
         caption = f"{_seconds(run, stamp)}: {result.reason}; green agrees, red does not."
-        picture = draw_evidence(as_rgb(image), result.evidence)
-        pictures.append(Picture(encode_picture(picture), caption))
-    return tuple(pictures)
+        picture = draw_evidence(image.pixels, result.evidence)
+        found.append(Picture(encode_picture(picture), caption))
+    return tuple(found)
 
 
 def _confidence_pictures(
-    confidence: Mapping[int, np.ndarray[Any, Any]], bag: BagReader, layout: BagLayout
+    confidence: Mapping[int, np.ndarray[Any, Any]], pictures: BagPictures
 ) -> tuple[Picture, ...]:
     stamps = _spread(sorted(confidence), _NUM_OVERLAYS)
     caption = "As published by the node: yellow pixels are relied on, dark ones are not."
     return tuple(
-        Picture(encode_picture(draw_confidence(image, confidence[stamp])), caption)
-        for stamp, image in bag.images(layout.image, stamps)
+        Picture(encode_picture(draw_confidence(image.pixels, confidence[stamp])), caption)
+        for stamp, image in pictures.at(stamps)
     )
 
 
-def _wrong_pictures(judged: JudgedRun, bag: BagReader, layout: BagLayout) -> tuple[Picture, ...]:
+def _wrong_pictures(judged: JudgedRun, pictures: BagPictures) -> tuple[Picture, ...]:
     stamps: Stamps = judged.errors.stamps_ns[judged.is_wrong]
     errors = judged.errors.errors
     told = {
@@ -208,17 +206,19 @@ def _wrong_pictures(judged: JudgedRun, bag: BagReader, layout: BagLayout) -> tup
         )
     }
     return tuple(
-        Picture(encode_picture(add_caption(image, told[stamp])), _seconds(judged.run, stamp))
-        for stamp, image in bag.images(layout.image, _spread(stamps.tolist(), _NUM_MISSED))
+        Picture(
+            encode_picture(add_caption(image.pixels, told[stamp])), _seconds(judged.run, stamp)
+        )
+        for stamp, image in pictures.at(_spread(stamps.tolist(), _NUM_MISSED))
     )
 
 
-def _missed_pictures(run: StreamRun, bag: BagReader, layout: BagLayout) -> tuple[Picture, ...]:
+def _missed_pictures(run: StreamRun, pictures: BagPictures) -> tuple[Picture, ...]:
     reasons = {o.stamp_ns: f"{o.status}: {o.reason}" for o in run.outcomes}
     stamps = _spread(run.missed_stamps_ns().tolist(), _NUM_MISSED)
     return tuple(
-        Picture(encode_picture(add_caption(image, reasons[stamp])), _seconds(run, stamp))
-        for stamp, image in bag.images(layout.image, stamps)
+        Picture(encode_picture(add_caption(image.pixels, reasons[stamp])), _seconds(run, stamp))
+        for stamp, image in pictures.at(stamps)
     )
 
 

@@ -18,7 +18,6 @@ from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
-from pixloc_core.bags.messages import IMAGE
 from pixloc_core.bags.reader import BagReader, RawMessage
 from pixloc_core.bags.topics import BagLayout
 from pixloc_core.bags.trajectory import Trajectory
@@ -31,6 +30,8 @@ from pixloc_ros.interfaces import LocalizationStatus
 from pixloc_ros.node_process import RETRIEVAL, NodeProcess
 from pixloc_ros.replay.player import ReplayConfig, Replayer
 from pixloc_ros.replay.recorder import StreamRecorder, StreamTopics
+from pixloc_ros.replay.rig import BagRig, find_rig
+from pixloc_ros.replay.settings import node_config, node_values
 from pixloc_ros.transport import use_image_profile
 
 _INITIALPOSE = "initialpose"
@@ -78,13 +79,23 @@ class ReplayPlan:
 class ReplaySession:
     """Starts everything in its `with` block, and ends it there.
 
-    Entering raises ReplayError where its domain has a localizer, a /clock or images already.
+    Making one raises PixlocError where the bag lacks images or calibration of a camera; entering
+    it raises ReplayError where its domain has a localizer, a /clock or images already.
     """
 
     def __init__(self, plan: ReplayPlan) -> None:
         self._plan = plan
         self.bag = BagReader(plan.bag)
-        self.localizer = NodeProcess(_parameters(plan, self.bag), _remappings(plan), plan.log)
+        self.rig = find_rig(self.bag, plan.layout, node_config(plan.parameters, plan.layout))
+        self._exposures = {
+            (arrival.last.topic, arrival.last.header_ns): [
+                message.stamp_ns for message in arrival.exposure.cameras
+            ]
+            for arrival in self.rig.outlines(self.bag)
+        }
+        parameters = _parameters(plan, self.rig)
+        remappings = {**self.rig.remappings, "prior_pose": plan.layout.prior_pose}
+        self.localizer = NodeProcess(parameters, remappings, plan.log)
         self.retrieval: NodeProcess | None = None
         if plan.retrieval is not None:
             parameters = {"map": str(plan.map_path), "use_sim_time": True, **plan.retrieval}
@@ -100,7 +111,7 @@ class ReplaySession:
         rclpy.init(context=self._context, domain_id=domain)
         self._node = Node("replay", context=self._context)
         names = ["localizer"] if self.retrieval is None else ["localizer", "retrieval"]
-        topics = [_CLOCK, self._plan.layout.image]
+        topics = [_CLOCK, *self.rig.image_topics]
         taken = find_occupant(self._node, names, topics, patience_s)
         if taken:
             self._node.destroy_node()
@@ -109,8 +120,12 @@ class ReplaySession:
         exclude = (self._plan.layout.ground_truth,)
         config = ReplayConfig(rate=self._plan.rate, exclude=exclude)
         self.replayer = Replayer(self._node, self.bag, config)
+        first = self.rig.cameras[0].name
+        confidence = f"{first}/confidence" if first else "confidence"
         self.recorder = StreamRecorder(
-            self._node, StreamTopics(), confidence_period_ns=_CONFIDENCE_PERIOD_NS
+            self._node,
+            StreamTopics(confidence=confidence),
+            confidence_period_ns=_CONFIDENCE_PERIOD_NS,
         )
         self._initialpose = self._node.create_publisher(PoseWithCovarianceStamped, _INITIALPOSE, 1)
         self._said = "nothing on /diagnostics"
@@ -143,7 +158,7 @@ class ReplaySession:
         """
         layout, timeout = self._plan.layout, self._plan.start_timeout_s
         deadline = time.monotonic() + timeout
-        topics = (layout.image, layout.camera_info, layout.tf, layout.tf_static)
+        topics = (*self.rig.topics, layout.tf, layout.tf_static, layout.prior_pose)
         # A node that cannot be configured does not subscribe, and says why.
         silent = self.replayer.wait_for_subscribers(
             topics, timeout, lambda: self.localizer.alive and not self._has_failed
@@ -207,7 +222,8 @@ class ReplaySession:
         """What was recorded so far, beside the truth (that of the bag unless given)."""
         layout = self._plan.layout
         truth = truth or self.bag.trajectory(layout.ground_truth)
-        return self.recorder.result(self._plan.name, self.bag.image_stamps(layout.image), truth)
+        stamps = np.array([stamps[0] for stamps in self._exposures.values()], dtype=np.int64)
+        return self.recorder.result(self._plan.name, stamps, truth)
 
     def _fail(self, what: str) -> NoReturn:
         code = self.localizer.exit_code
@@ -231,8 +247,10 @@ class ReplaySession:
                 self._is_working, self._has_failed = not is_wrong, is_wrong
 
     def _note(self, message: RawMessage) -> None:
-        if message.topic == self._plan.layout.image:
-            self.recorder.note_sent(message.header_ns, message.stamp_ns)
+        if message.topic in self.rig.image_topics:
+            stamps = self._exposures.get((message.topic, message.header_ns))
+            if stamps is not None:
+                self.recorder.note_sent(stamps, message.stamp_ns)
 
     def _spin(self) -> None:
         executor = SingleThreadedExecutor(context=self._context)
@@ -300,23 +318,11 @@ def is_free(domain: int) -> bool:
     return True
 
 
-def _parameters(plan: ReplayPlan, bag: BagReader) -> dict[str, Any]:
-    raw = bag.topics.get(plan.layout.image) == IMAGE
-    own = {
-        "map": str(plan.map_path),
-        "image_transport": "raw" if raw else "compressed",
-        "global_frame_id": plan.layout.map_frame,
-        "odom_frame_id": plan.layout.odom_frame,
-        "base_frame_id": plan.layout.base_frame,
-        "use_sim_time": True,
-    }
-    return {**own, **plan.parameters}
-
-
-def _remappings(plan: ReplayPlan) -> dict[str, str]:
-    layout = plan.layout
+def _parameters(plan: ReplayPlan, rig: BagRig) -> dict[str, Any]:
+    """What the bag and the replay decide wins over a parameter file for the robot."""
     return {
-        "image": layout.image,
-        "image/compressed": layout.image,
-        "camera_info": layout.camera_info,
+        **node_values(plan.parameters, plan.layout),
+        "map": str(plan.map_path),
+        "image_transport": rig.transport,
+        "use_sim_time": True,
     }

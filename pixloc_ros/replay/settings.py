@@ -15,6 +15,8 @@ from pixloc_core.bags.topics import BagLayout
 from pixloc_core.config import load
 from pixloc_core.errors import ConfigError
 from pixloc_core.evaluation.replay_judgement import ReplayBounds
+from pixloc_ros.node_config import NodeConfig
+from pixloc_ros.parameters import Settings, settings
 
 _LAYOUT, _BOUNDS = "bag.", "bounds."
 # Names under which a parameter file may speak to the node.
@@ -36,6 +38,27 @@ class ReplaySettings:
     parameters: Parameters = field(default_factory=dict)
     layout: BagLayout = field(default_factory=BagLayout)
     bounds: ReplayBounds = field(default_factory=ReplayBounds)
+
+
+def node_values(parameters: Parameters, layout: BagLayout) -> dict[str, Any]:
+    """Parameters of the node in a replay, by dotted name; those given win over the layout."""
+    frames = {
+        "global_frame_id": layout.map_frame,
+        "odom_frame_id": layout.odom_frame,
+        "base_frame_id": layout.base_frame,
+    }
+    return {**frames, **parameters}
+
+
+def node_config(parameters: Parameters, layout: BagLayout) -> NodeConfig:
+    """What the node makes of them; those that it does not know are left to it.
+
+    Raises:
+        ConfigError: If a value does not fit.
+    """
+    known = {name for name, _ in settings()}
+    values = node_values(parameters, layout)
+    return Settings.of({name: value for name, value in values.items() if name in known}).node
 
 
 def read_settings(params_file: Path | None, overrides: Sequence[str]) -> ReplaySettings:

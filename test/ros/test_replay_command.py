@@ -152,10 +152,10 @@ def test_the_exit_code_is_the_verdict(
         (["--thresholds", "{tmp}/missing.yaml"], "cannot read the thresholds"),
         (["--params", "{tmp}/missing.yaml"], "cannot read the parameters"),
         (["--budget-ms", "-1"], "--budget-ms is -1"),
-        (["bag.image=/nowhere"], "no topic '/nowhere'"),
+        (["bag.image=/nowhere"], "no image: nothing on '/nowhere' (bag.image)"),
         (["bag.camera_frame=elsewhere"], "no transform base_link <- elsewhere"),
         (["localizer.nonsense=1"], "nonsense"),
-        (["cameras=[left,right]"], "a replay has a single camera"),
+        (["cameras=[left,right]"], "no image of camera left: nothing on '/left/image' or"),
         (["--map", "{tmp}/missing.h5"], "missing.h5: no such map"),
     ],
 )
