@@ -7,12 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from toy_bags import LAYOUT, RIG_OFFSET_NS, copied, rig_entries, write_entries
+import torch
+from toy_bags import LAYOUT, RIG_OFFSET_NS, copied, entry, rig_entries, write_entries
 from toy_drive import ToyDrive, make_drive
 
+from pixloc_core.bags.messages import TF_MESSAGE, transform_message
 from pixloc_core.bags.reader import BagReader
 from pixloc_core.bags.trajectory import read_tum
 from pixloc_core.cli import main
+from pixloc_core.geometry import Pose
+from pixloc_ros.node_config import NodeConfig
+from pixloc_ros.replay.bag_sources import find_mounting
+from pixloc_ros.replay.rig import find_rig
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 COUNT = 15
@@ -133,7 +139,7 @@ def test_images_are_left_out_beyond_max_rate(
 
 def test_a_rig_over_dds_gives_the_same_files(drive: ToyDrive, done: Path, tmp_path: Path) -> None:
     # One camera is black: only where both are heard and grouped are there poses at its stamps.
-    bag = write_entries(tmp_path / "bag", rig_entries(drive, blind="cam0"))
+    bag = write_entries(tmp_path / "bag", rig_entries(drive, raw=True, blind="cam0"))
     assert replay(drive, bag, tmp_path / "out", RIG, "--rate", "0.4") == 0
     found = summary(tmp_path / "out")
     log = (tmp_path / "out" / "node.log").read_text()
@@ -181,6 +187,37 @@ def test_a_rig_that_the_bag_does_not_have_is_one_clear_line(
     assert expected in said
     assert said.count("\n") == 1
     assert not (tmp_path / "out" / "node.log").exists()
+
+
+def test_a_calibration_holds_for_the_images_before_it(drive: ToyDrive, tmp_path: Path) -> None:
+    # A robot that runs has told it before the recording began.
+    entries = [
+        (stamp + 50_000_000 * topic.endswith("/camera_info"), topic, *rest)
+        for stamp, topic, *rest in rig_entries(drive)
+    ]
+    bag = write_entries(tmp_path / "bag", entries)
+    rig = find_rig(bag, LAYOUT, NodeConfig(cameras=("cam0", "cam1")))
+    exposures = [arrival.exposure for arrival in rig.arrivals(bag)]
+    assert len(exposures) == COUNT
+    infos = [message.info.header.frame_id for message in exposures[0].cameras]
+    assert infos == ["cam0", "cam1"]
+
+
+def test_a_camera_sits_at_the_end_of_a_chain_of_fixed_transforms(
+    drive: ToyDrive, tmp_path: Path
+) -> None:
+    base_from_mast = Pose.exp(torch.tensor([0.1, 0.2, 1.0, 0.0, 0.0, 0.3]).double())
+    mast_from_cam = Pose.exp(torch.tensor([0.0, 0.1, 0.2, 0.4, 0.0, 0.0]).double())
+    static = [
+        entry(0, "/tf_static", TF_MESSAGE, transform_message(0, *frames, pose))
+        for frames, pose in (
+            (("mast", "cam0"), mast_from_cam),
+            (("base_link", "mast"), base_from_mast),
+        )
+    ]
+    bag = write_entries(tmp_path / "bag", static)
+    found = find_mounting(bag, LAYOUT, "cam0")
+    torch.testing.assert_close(found.data, (base_from_mast @ mast_from_cam).data)
 
 
 def test_cameras_of_different_types_are_refused(
