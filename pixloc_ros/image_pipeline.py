@@ -28,6 +28,7 @@ from pixloc_ros.prior_poses import InitialPose, PoseBuffer, configured_pose
 from pixloc_ros.reports import PipelineReport
 from pixloc_ros.retrieval_source import RetrievalSource
 from pixloc_ros.rig_messages import RigMessage
+from pixloc_ros.saved_odometry import SavedOdometry, resume
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,9 @@ logger = logging.getLogger(__name__)
 _BACKWARD_NS = 1_000_000_000
 # Clocks of computers on one robot differ by less.
 AHEAD_NS = 1_000_000_000
+# A saved pose waits so long for the odometry that tells where the robot went since: the camera may
+# be heard before /tf.
+_ODOMETRY_LATE_NS = 2_000_000_000
 
 
 class Localizes(Protocol):
@@ -87,6 +91,7 @@ class ImagePipeline:
         self._lock = threading.RLock()
         self._generation = 0
         self._initial: InitialPose | None = None
+        self._waiting_since_ns = 0
         self._map_from_odom: Pose | None = None
         self._last_ns = 0
         self._camera_problem = ""
@@ -97,7 +102,7 @@ class ImagePipeline:
         """Leave an initial pose for the next image; it replaces all that is known."""
         with self._lock:
             self._generation += 1
-            self._initial = initial
+            self._initial, self._waiting_since_ns = initial, 0
 
     def reset(self, reason: str) -> None:
         """Forget everything about poses: another map, or another time."""
@@ -239,15 +244,29 @@ class ImagePipeline:
         initial = self._initial
         if initial is None:
             return None
+        if initial.odometry is not None:
+            return self._resumed(initial, initial.odometry, stamp_ns)
         given_ns = initial.stamp_ns or stamp_ns
         odometry = self._choice.odometry_near(given_ns)
         return initial, Fix(given_ns, initial.map_from_base, odometry, initial.source)
 
+    def _resumed(
+        self, initial: InitialPose, saved: SavedOdometry, stamp_ns: int
+    ) -> tuple[InitialPose, Fix] | None:
+        """The pose of the last run, moved to now; None while odometry is waited for."""
+        odometry = self._choice.odometry_near(stamp_ns)
+        self._waiting_since_ns = self._waiting_since_ns or stamp_ns
+        if odometry is None and stamp_ns - self._waiting_since_ns < _ODOMETRY_LATE_NS:
+            return None
+        return initial, resume(initial.map_from_base, saved, stamp_ns, odometry, self._config)
+
     def _begin_at(self, initial: InitialPose, fix: Fix) -> None:
-        """Begin anew, unless another pose was given meanwhile."""
+        """Begin anew, unless another pose was given meanwhile, or found before a saved one."""
         if self._initial is not initial:
             return
         self._initial = None
+        if initial.source == "saved" and self._supervisor.state is not State.UNINITIALIZED:
+            return
         self._choice.clear()
         self._supervisor.start(fix, given=initial.source == "initialpose")
         self._map_from_odom = None

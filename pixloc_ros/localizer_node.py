@@ -32,7 +32,7 @@ from pixloc_ros.parameters import Settings, unknown_overrides
 from pixloc_ros.prior_poses import InitialPose, PoseBuffer
 from pixloc_ros.reports import NodeReport, PipelineReport, SessionReport
 from pixloc_ros.retrieval_client import RetrievalClient
-from pixloc_ros.saved_pose import first_pose, save_pose
+from pixloc_ros.saved_pose import SavedPose, first_pose, save_pose
 from pixloc_ros.services import Services
 from pixloc_ros.session import Engine, Session
 
@@ -323,7 +323,7 @@ class LocalizerNode(LifecycleNode):
         if not path or fix is None:
             return
         try:
-            save_pose(Path(path), fix.map_from_base, self._map_id(), fix.stamp_ns)
+            save_pose(Path(path), SavedPose.of(fix, self._map_id(), self._settings.node))
         except FormatError as error:
             self._complaints.say("saved_pose_filepath", str(error))
 

@@ -11,6 +11,7 @@ from pixloc_core.errors import FrameError
 from pixloc_core.geometry import Pose
 from pixloc_ros.conversions import pose_from_rigid
 from pixloc_ros.node_config import NodeConfig
+from pixloc_ros.saved_odometry import SavedOdometry
 from pixloc_ros.transform_tree import RigidTransform
 
 _BACKWARD_NS = 1_000_000_000
@@ -24,11 +25,13 @@ class InitialPose:
         map_from_base: The pose.
         stamp_ns: When it holds; 0: now.
         source: "initialpose" or "saved".
+        odometry: Of a saved one, what odometry said when it was saved.
     """
 
     map_from_base: Pose
     stamp_ns: int
     source: str = "initialpose"
+    odometry: SavedOdometry | None = None
 
 
 def configured_pose(config: NodeConfig) -> InitialPose | None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,31 +10,58 @@ import torch
 
 from pixloc_core.errors import FormatError
 from pixloc_core.geometry import Pose
+from pixloc_core.localizer.fix import Fix
 from pixloc_ros.node_config import NodeConfig
 from pixloc_ros.prior_poses import InitialPose, configured_pose
+from pixloc_ros.saved_odometry import SavedOdometry
 
-_VERSION = 1
+_VERSION = 2
+# Version 1 had no odometry.
+_READ = (1, 2)
 
 
-def save_pose(path: Path, map_from_base: Pose, map_id: str, stamp_ns: int) -> None:
-    """Write a pose; the file is whole at any moment.
+@dataclass(frozen=True)
+class SavedPose:
+    """The last pose of a run.
 
-    Args:
-        path: File.
-        map_from_base: Pose of the robot.
+    Attributes:
+        map_from_base: Pose of the robot (batch shape (), float64).
         map_id: Content hash of the map it belongs to.
         stamp_ns: When it was there.
+        odometry: What odometry said then; None if it said nothing.
+    """
+
+    map_from_base: Pose
+    map_id: str
+    stamp_ns: int
+    odometry: SavedOdometry | None = None
+
+    @classmethod
+    def of(cls, fix: Fix, map_id: str, config: NodeConfig) -> "SavedPose":
+        """A pose that is believed, with the names of its frames."""
+        odometry = None
+        if fix.odom_from_base is not None:
+            frames = (config.odom_frame_id, config.base_frame_id)
+            odometry = SavedOdometry(fix.stamp_ns, *frames, fix.odom_from_base)
+        return cls(fix.map_from_base, map_id, fix.stamp_ns, odometry)
+
+
+def save_pose(path: Path, saved: SavedPose) -> None:
+    """Write a pose; the file is whole at any moment.
 
     Raises:
         FormatError: If the file cannot be written.
     """
-    content = {
+    content: dict[str, Any] = {
         "version": _VERSION,
-        "map_id": map_id,
-        "stamp_ns": stamp_ns,
-        "position": map_from_base.t.tolist(),
-        "quat_wxyz": map_from_base.quat_wxyz().tolist(),
+        "map_id": saved.map_id,
+        "stamp_ns": saved.stamp_ns,
+        **_numbers(saved.map_from_base),
     }
+    odometry = saved.odometry
+    if odometry is not None:
+        frames = {"odom_frame": odometry.odom_frame, "base_frame": odometry.base_frame}
+        content["odometry"] = {**frames, **_numbers(odometry.odom_from_base)}
     partial = path.with_name(f".{path.name}.part")
     try:
         partial.write_text(json.dumps(content, indent=1) + "\n")
@@ -42,30 +70,47 @@ def save_pose(path: Path, map_from_base: Pose, map_id: str, stamp_ns: int) -> No
         raise FormatError(f"{path}: pose cannot be saved ({error.strerror})") from error
 
 
-def restore_pose(path: Path, map_id: str) -> Pose | None:
+def restore_pose(path: Path, map_id: str) -> SavedPose | None:
     """The pose saved for this map; None if there is no file.
 
     Raises:
         FormatError: If the file is damaged, or of another map.
     """
     try:
-        content = json.loads(path.read_text())
-        if content["version"] != _VERSION:
-            raise ValueError(f"version {content['version']}, expected {_VERSION}")
-        quaternion = torch.tensor(content["quat_wxyz"], dtype=torch.float64)
-        position = torch.tensor(content["position"], dtype=torch.float64)
-        saved_id = content["map_id"]
+        saved = _read(json.loads(path.read_text()))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ArithmeticError, ValueError, LookupError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise FormatError(f"{path}: not a saved pose ({reason})") from error
+    if saved.map_id != map_id:
+        raise FormatError(f"{path}: saved in map {saved.map_id}, this one is {map_id}")
+    return saved
+
+
+def _read(content: Any) -> SavedPose:
+    """Raises what Python raises of content that is no saved pose."""
+    if content["version"] not in _READ:
+        raise ValueError(f"version {content['version']}, expected one of {_READ}")
+    stamp_ns, odometry = int(content["stamp_ns"]), None
+    then = content.get("odometry")
+    if then is not None:
+        frames = (str(then["odom_frame"]), str(then["base_frame"]))
+        odometry = SavedOdometry(stamp_ns, *frames, _pose(then))
+    return SavedPose(_pose(content), str(content["map_id"]), stamp_ns, odometry)
+
+
+def _numbers(pose: Pose) -> dict[str, list[float]]:
+    return {"position": pose.t.tolist(), "quat_wxyz": pose.quat_wxyz().tolist()}
+
+
+def _pose(content: Any) -> Pose:
+    quaternion = torch.tensor(content["quat_wxyz"], dtype=torch.float64)
+    position = torch.tensor(content["position"], dtype=torch.float64)
     length = float(quaternion.norm()) if quaternion.shape == (4,) else 0.0
     is_sound = abs(length - 1) < 1e-3 and position.shape == (3,)
     if not (is_sound and bool(torch.isfinite(position).all())):
-        raise FormatError(f"{path}: not a saved pose (position or quaternion make no sense)")
-    if saved_id != map_id:
-        raise FormatError(f"{path}: saved in map {saved_id}, this one is {map_id}")
+        raise ValueError("position or quaternion make no sense")
     return Pose.from_quat_wxyz(quaternion / length, position)
 
 
@@ -80,11 +125,11 @@ def first_pose(config: NodeConfig, map_id: str, logger: Any) -> InitialPose | No
     if config.set_initial_pose or not config.saved_pose_filepath:
         return configured_pose(config)
     try:
-        pose = restore_pose(Path(config.saved_pose_filepath), map_id)
+        saved = restore_pose(Path(config.saved_pose_filepath), map_id)
     except FormatError as error:
         logger.warning(f"no pose is restored: {error}")
         return None
-    if pose is None:
+    if saved is None:
         return None
     logger.info(f"pose restored from {config.saved_pose_filepath}")
-    return InitialPose(pose, 0, "saved")
+    return InitialPose(saved.map_from_base, 0, "saved", saved.odometry)

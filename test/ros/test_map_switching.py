@@ -1,8 +1,6 @@
-"""Maps that are replaced and switched while the node runs, over DDS; and the last pose kept."""
+"""Maps that are replaced and switched while the node runs, over DDS."""
 
-import json
 import shutil
-import time
 from pathlib import Path
 
 import pytest
@@ -10,12 +8,11 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from fake_localizer import SECOND, FakeMap, image_message, pose
 from knowing_localizer import KnowingLocalizer
 from robot_bench import Bench, wait
-from robot_calls import CLEANUP, CONFIGURE, DEACTIVATE, Operator
+from robot_calls import CONFIGURE, Operator
 
-from pixloc_core.errors import FormatError, MapError
+from pixloc_core.errors import MapError
 from pixloc_ros.interfaces import LoadMap, LocalizationStatus
 from pixloc_ros.opening import open_map
-from pixloc_ros.saved_pose import restore_pose, save_pose
 
 CODES = LoadMap.Response
 UNINITIALIZED, TRACKING = LocalizationStatus.UNINITIALIZED, LocalizationStatus.TRACKING
@@ -208,75 +205,3 @@ def test_a_broken_map_at_the_start_is_told_and_a_good_one_heals_it(make_bench, m
         DiagnosticStatus.WARN,
         "the node is inactive, expected active",
     )
-
-
-# The last pose, kept in a file
-
-
-def test_the_pose_of_the_last_run_is_confirmed_by_three_images(make_bench, tmp_path):
-    file = tmp_path / "pose.json"
-    save_pose(file, pose(10.0), "feed", 77)
-    bench = make_bench("-p", f"saved_pose_filepath:={file}")
-    statuses = [bench.ask(seconds) for seconds in (3.0, 3.4, 3.8)]
-    assert [status.published for status in statuses] == [False, False, True]
-    assert statuses[0].prior_source == "saved"
-
-
-def test_a_pose_of_another_map_is_not_restored(make_bench, tmp_path):
-    file = tmp_path / "pose.json"
-    save_pose(file, pose(10.0), "beef", 77)
-    bench = make_bench("-p", f"saved_pose_filepath:={file}")
-    status = bench.ask(3.0)
-    assert (status.status, status.state) == (LocalizationStatus.NO_PRIOR, UNINITIALIZED)
-    with pytest.raises(FormatError, match="saved in map beef, this one is feed"):
-        restore_pose(file, "feed")
-
-
-DAMAGED = {
-    "cut off": lambda text: text[: len(text) // 2],
-    "empty": lambda text: "",
-    "not finite": lambda text: text.replace("10.0", "NaN"),
-    "no rotation": lambda text: json.dumps({**json.loads(text), "quat_wxyz": [0.0] * 4}),
-    "other version": lambda text: json.dumps({**json.loads(text), "version": 99}),
-    "a list": lambda text: "[1, 2]",
-}
-
-
-@pytest.mark.parametrize("case", DAMAGED)
-def test_a_damaged_file_is_refused_in_one_line(tmp_path, case):
-    file = tmp_path / "pose.json"
-    save_pose(file, pose(10.0), "feed", 77)
-    file.write_text(DAMAGED[case](file.read_text()))
-    with pytest.raises(FormatError) as error:
-        restore_pose(file, "feed")
-    assert str(file) in str(error.value)
-    assert "\n" not in str(error.value)
-
-
-def test_a_damaged_file_does_not_stop_the_node(make_bench, tmp_path):
-    file = tmp_path / "pose.json"
-    file.write_text('{"version": 1, "map_')
-    bench = make_bench("-p", f"saved_pose_filepath:={file}")
-    assert bench.ask(3.0).status == LocalizationStatus.NO_PRIOR
-    bench.give_initialpose(pose(10.0))
-    assert bench.ask(4.0).published
-
-
-def test_the_pose_is_saved_while_it_is_believed_and_at_the_end(make_bench, tmp_path):
-    file = tmp_path / "pose.json"
-    parameters = ("-p", f"saved_pose_filepath:={file}", "-p", "save_pose_rate:=20.0")
-    bench = make_bench(*parameters)
-    bench.give_initialpose(pose(10.0))
-    bench.ask(3.0)
-    wait(file.exists, "saved pose")
-    assert restore_pose(file, "feed").t.tolist() == pytest.approx([10.25, 0, 0])
-    bench.ask(4.0)
-    operator = Operator(bench.robot.node)
-    assert operator.change_state(DEACTIVATE)
-    assert restore_pose(file, "feed").t.tolist() == pytest.approx([10.5, 0, 0])
-    # A pose given up is not saved over the last good one.
-    saved = file.read_text()
-    operator.reinitialize()
-    time.sleep(0.2)
-    assert operator.change_state(CLEANUP)
-    assert file.read_text() == saved
