@@ -100,7 +100,9 @@ class NodeConfig:
         InitialPoseConfig, doc="Where to start, if set_initial_pose."
     )
     saved_pose_filepath: str = setting(
-        "", doc="File that keeps the last pose for the next start, in the same map; empty: none."
+        "",
+        doc="File that keeps the last pose, and odometry, for the next start in the same map; "
+        "empty: none.",
     )
     save_pose_rate: float = setting(
         0.5, doc="How often it is written.", unit="Hz", ge=0.01, le=100.0

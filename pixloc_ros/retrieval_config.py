@@ -28,8 +28,9 @@ class RetrievalNodeConfig:
     )
     images: str = setting(
         "",
-        doc="Folder of the map images: the index is made and written where there is none that "
-        "fits. Empty: it is made by `pixloc map retrieval`.",
+        doc="Folder of its images: the index is made and written where there is none that fits. "
+        "Empty: it is made by `pixloc map retrieval`. Another map, of the service load_map, has "
+        "its index, or its images, beside it (map.images).",
     )
     num_threads: int = setting(
         1, doc="Threads of the computation on the CPU. 0: one for each core.", ge=0, le=1024
