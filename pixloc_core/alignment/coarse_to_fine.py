@@ -10,7 +10,13 @@ import torch
 from pixloc_core.alignment.aligner_config import AlignerConfig, at_level
 from pixloc_core.alignment.cost import FeatureMetricCost, PointResiduals
 from pixloc_core.alignment.rig_cost import RigCost, Sight, rig_cost
-from pixloc_core.alignment.uncertainty import CELLS, PoseCovariance, image_cells, pose_covariance
+from pixloc_core.alignment.uncertainty import (
+    CELLS,
+    PoseCovariance,
+    energy_curvature,
+    image_cells,
+    pose_covariance,
+)
 from pixloc_core.errors import ConfigError, ShapeError
 from pixloc_core.features.pyramid import FeaturePyramid
 from pixloc_core.features.reference import PointFeatures
@@ -333,7 +339,9 @@ def _finish(
         cost = level_cost(sights, config, level)
         residuals = cost.points(pose[best])
         cells = _cells(sights, residuals.points_px, level)
-        covariance = pose_covariance(cost.linearize(pose[best]).H, residuals.scores, cells)
+        here = cost.linearize(pose[best])
+        curvature = None if is_batch else energy_curvature(cost, pose[0], here)
+        covariance = pose_covariance(here.H, residuals.scores, cells, curvature)
     return AlignmentResult(
         cam_from_map=pose,
         hypothesis=followed.hypothesis,

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
+from pixloc_core.geometry import Pose
+from pixloc_core.optim.normal_equations import Cost, NormalEquations, quadratic_form
 from pixloc_core.shapes import Bool, Float, Int, Tensor
 
 # Ratio of the smallest to the largest eigenvalue of the system, scaled to unit diagonal, below
@@ -12,6 +14,11 @@ SINGULAR_RATIO = 1e-7
 NUM_PARAMETERS = 6
 # Cells along the longer side of an image, in each of which points are taken to err together.
 CELLS = 8
+# How far the pose is moved to see how the gradient changes: root mean square motion of the
+# points, in pixels of the level.
+CURVATURE_STEP_PX = 0.25
+# The energy bends by at least this part of what the Gauss-Newton matrix says.
+LEAST_BEND = 0.05
 
 
 @dataclass(frozen=True)
@@ -32,8 +39,9 @@ def pose_covariance(
     H: Float[Tensor, "*b 6 6"],
     scores: Float[Tensor, "*b n 6"],
     cells: Int[Tensor, "*b n"] | None = None,
+    curvature: Float[Tensor, "*b 6 6"] | None = None,
 ) -> PoseCovariance:
-    """Sandwich covariance `H^-1 (sum_c s_c s_c^T) H^-1`, times a factor (eq. 6.3).
+    """Sandwich covariance `A^-1 (sum_c s_c s_c^T) A^-1`, times a factor (eq. 6.3).
 
     The spread of the gradients that the points contribute stands for the noise: no noise level
     has to be known, residuals of different size and channels that err together are taken as they
@@ -44,6 +52,7 @@ def pose_covariance(
         H: Gauss-Newton matrix at the minimum, undamped.
         scores: Gradient of the energy of each point by xi; zero for points that do not count.
         cells: Index of the cell of each point, see `image_cells`; without it every point is one.
+        curvature: How the gradient changes with the pose, see `energy_curvature`; H unless given.
     """
     diagonal = H.diagonal(dim1=-2, dim2=-1)
     scale = diagonal.clamp(min=torch.finfo(H.dtype).tiny).rsqrt()
@@ -52,10 +61,11 @@ def pose_covariance(
     usable = torch.isfinite(scaled).all(-1).all(-1) & torch.isfinite(scores).all(-1).all(-1)
     usable = usable & (diagonal > 0).all(-1) & (count > NUM_PARAMETERS)
     identity = torch.eye(NUM_PARAMETERS, dtype=H.dtype, device=H.device).expand(H.shape)
-    scaled = torch.where(usable[..., None, None], scaled, identity)
-    eigenvalues, vectors = torch.linalg.eigh(scaled)
+    eigenvalues = torch.linalg.eigvalsh(torch.where(usable[..., None, None], scaled, identity))
     determined = usable & (eigenvalues[..., 0] > SINGULAR_RATIO * eigenvalues[..., -1])
-    inverse = (vectors / eigenvalues.clamp(min=SINGULAR_RATIO)[..., None, :]) @ vectors.mT
+    if curvature is not None:
+        scaled = curvature * scale[..., :, None] * scale[..., None, :]
+    inverse = torch.linalg.inv(torch.where(determined[..., None, None], scaled, identity))
     scores = torch.where(determined[..., None, None], scores, 0.0)
     sums = scores if cells is None else _sum_cells(scores, cells)
     steps = (sums * scale[..., None, :]) @ inverse * scale[..., None, :]
@@ -67,6 +77,41 @@ def pose_covariance(
     unknown = identity * torch.inf
     unknown = torch.where(identity > 0, unknown, 0.0)
     return PoseCovariance(torch.where(determined[..., None, None], matrix, unknown), determined)
+
+
+def energy_curvature(cost: Cost, pose: Pose, equations: NormalEquations) -> Float[Tensor, "6 6"]:
+    """How the gradient of the energy changes with the pose, from differences (eq. 6.5).
+
+    Around a minimum with residuals left the energy bends less than the Gauss-Newton matrix says:
+    robust losses level off, and features bend back within a pixel or two.
+
+    Args:
+        cost: Problem of one pose.
+        pose: The minimum, batch shape ().
+        equations: The problem, linearized there.
+
+    Returns:
+        Symmetric, in every direction between `LEAST_BEND` and once the Gauss-Newton matrix; that
+        matrix itself where it is not positive definite.
+    """
+    root, info = torch.linalg.cholesky_ex(equations.H)
+    if bool(info) or not bool(torch.isfinite(root).all()):
+        return equations.H
+    identity = torch.eye(NUM_PARAMETERS, dtype=root.dtype, device=root.device)
+    directions = torch.linalg.solve_triangular(root.mT, identity, upper=True).mT
+    # For each direction of unit Gauss-Newton curvature, how much of it makes the step.
+    step = CURVATURE_STEP_PX / quadratic_form(equations.motion, directions).sqrt()
+    increments = directions * step[:, None]
+    moved = Pose(pose.data.expand(2 * NUM_PARAMETERS, -1)).retract(
+        torch.cat((increments, -increments))
+    )
+    gradients = cost.linearize(moved).g
+    change = gradients[:NUM_PARAMETERS] - gradients[NUM_PARAMETERS:]
+    bend = directions @ (change / (2 * step[:, None])).mT
+    bend = torch.where(torch.isfinite(bend).all(), bend, identity)
+    parts, axes = torch.linalg.eigh((bend + bend.mT) / 2)
+    half: Float[Tensor, "6 6"] = root @ axes * parts.clamp(LEAST_BEND, 1.0).sqrt()
+    return half @ half.mT
 
 
 def image_cells(

@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
     print(consistency_table([*rows, *unseen.items()]))
     passed, verdict = _verdict(unseen)
     args.out.write_text(parameter_file(after, args.map, groups, verdict))
-    print(f"{args.out}: scale {after.scale:.3g} per px, floor {after.floor_px:.3g} px")
+    print(f"{args.out}: scale {after.scale:.3g}, floor {after.floor_px:.3g} px")
     print(verdict)
     return 0 if passed else 1
 

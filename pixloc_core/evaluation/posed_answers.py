@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from pixloc_core.features.preprocessing import load_image
 from pixloc_core.geometry import Camera, Pose
 from pixloc_core.localizer.covariance import CovarianceConfig, PoseSpread, base_covariance
 from pixloc_core.localizer.prior import Prior
+from pixloc_core.shapes import Float, Tensor
 
 # No truth is interpolated over longer gaps.
 _MAX_GAP_NS = 500_000_000
@@ -55,12 +56,15 @@ class PosedAnswers:
         truth: As it was, (n,).
         cam_from_base: Where the camera is on the robot, batch shape ().
         spread: What the covariances are made of, (n).
+        truth_px: How far the truth itself is off: root mean square motion of the points, pixels
+            at an image width of 1024. It is part of the errors, and allowed for.
     """
 
     estimate: Pose
     truth: Pose
     cam_from_base: Pose
     spread: PoseSpread
+    truth_px: float = 0.0
 
     def __len__(self) -> int:
         return int(self.estimate.shape[0])
@@ -68,8 +72,8 @@ class PosedAnswers:
     def select(self, index: NDArray[np.intp] | NDArray[np.bool_] | slice) -> "PosedAnswers":
         """Some of the answers, in order."""
         rows = torch.arange(len(self))[index if isinstance(index, slice) else torch.tensor(index)]
-        return PosedAnswers(
-            self.estimate[rows], self.truth[rows], self.cam_from_base, self.spread[rows]
+        return replace(
+            self, estimate=self.estimate[rows], truth=self.truth[rows], spread=self.spread[rows]
         )
 
     def halves(self) -> tuple["PosedAnswers", "PosedAnswers"]:
@@ -82,8 +86,8 @@ class PosedAnswers:
         return self.select(self.errors_px() <= max_error_px)
 
     def covariances(self, config: CovarianceConfig) -> FloatArray:
-        """Covariance of the increment of each pose (n, 6, 6)."""
-        return self.spread.covariance(config).numpy()
+        """Covariance of the error of each pose, as an increment (n, 6, 6)."""
+        return self._error_covariance(config).numpy()
 
     def errors(self) -> FloatArray:
         """Errors as increments of `cam_from_map` (n, 6)."""
@@ -104,12 +108,15 @@ class PosedAnswers:
 
     def base_covariances(self, config: CovarianceConfig) -> FloatArray:
         """What is said of these errors (n, 6, 6)."""
-        spread = self.spread.covariance(config)
-        return base_covariance(spread, self.estimate, self.cam_from_base).numpy()
+        covariance = self._error_covariance(config)
+        return base_covariance(covariance, self.estimate, self.cam_from_base).numpy()
 
     def consistency(self, config: CovarianceConfig) -> Consistency:
         """How errors and covariances of the base in the map agree, in the axes of ROS."""
         return consistency(self.base_errors(), self.base_covariances(config))
+
+    def _error_covariance(self, config: CovarianceConfig) -> Float[Tensor, "n 6 6"]:
+        return self.spread.covariance(config) + self.truth_px**2 * self.spread.geometry
 
 
 def answer(

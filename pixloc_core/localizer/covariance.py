@@ -25,19 +25,18 @@ class CovarianceConfig:
     """How wrong a pose is said to be; `pixloc calibrate` fits both numbers to a map and a camera.
 
     The defaults are those that fit the shipped network on six image streams and sets, and on
-    blurred and darkened copies of them (docs/covariance.md).
+    blurred and darkened copies of them, allowing for the errors of their truths
+    (docs/covariance.md).
     """
 
     scale: float = setting(
-        15.5,
-        doc="Standard deviations of the optimizer are multiplied by about this for each pixel, at "
-        "an image width of 1024, by which the last pyramid level moved the points.",
-        unit="1/px",
+        1.13,
+        doc="Standard deviations that the residuals tell are multiplied by this.",
         ge=0.0,
         le=1e4,
     )
     floor_px: float = setting(
-        0.22,
+        0.033,
         doc="The pose is at least so uncertain that its errors move the points by this, at an "
         "image width of 1024.",
         unit="px",
@@ -81,7 +80,7 @@ class PoseSpread:
 
     def covariance(self, config: CovarianceConfig) -> Float[Tensor, "*b 6 6"]:
         """Covariance of the increment, positive definite (docs/covariance.md, eq. 1)."""
-        factor = 1 + (config.scale * self.level_shift_px) ** 2
+        factor = config.scale**2 * (1 + self.level_shift_px**2)
         least = LEAST_VARIANCE * torch.eye(6, dtype=self.geometry.dtype)
         floor = config.floor_px**2 * self.geometry
         return factor[..., None, None] * self.sandwich + floor + least

@@ -1,5 +1,6 @@
 """The benchmark of the covariance: blur moves nothing, the tables hold all rows."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -65,3 +66,34 @@ def test_the_report_judges_every_scene_by_the_others() -> None:
     assert "| kitti06_start, with the first 4 " in text
     assert "| evening, calibrated by day " in text
     assert "tum_fr1_rpy, 2nd half by the 1st" in text
+
+
+def test_three_poses_of_each_image_tell_the_error_of_the_truth() -> None:
+    """Answers, truth and a third party, that err by 1, 0.5 and 0.3 px."""
+    exact = drawn(3, 4000)
+    exact = replace(exact, estimate=exact.truth)
+    answers = replace(exact, estimate=moved(exact, 1.0, 1), truth=moved(exact, 0.5, 2))
+    baseline = replace(answers, truth=moved(exact, 0.3, 3))
+    assert consistency.truth_error_px(answers, baseline) == pytest.approx(0.5, rel=0.1)
+    perfect = replace(answers, truth=exact.truth)
+    assert consistency.truth_error_px(perfect, baseline) < 0.2
+
+
+def moved(answers: PosedAnswers, size_px: float, seed: int) -> Pose:
+    """True poses with errors that move the points by so much."""
+    generator = torch.Generator().manual_seed(seed)
+    roots = answers.spread.geometry.diagonal(dim1=-2, dim2=-1).sqrt()
+    normal = torch.randn(len(answers), 6, generator=generator, dtype=torch.float64)
+    return answers.truth.retract(size_px * roots * normal)
+
+
+def test_errors_of_truths_are_told_and_taken_away_again() -> None:
+    answers = {name: drawn(seed, 20) for seed, name in enumerate(consistency.SCENE)}
+    answers["fox"] = replace(answers["fox"], truth_px=0.25)
+    text = consistency.report(answers)
+    assert "Errors of the truths: fox 0.25 px." in text
+    rows = [line for line in text.splitlines() if line.startswith("| fox ")]
+    mean_nees = [float(row.split("|")[-3]) for row in rows]
+    # Alone, under the fit to the others, and the same without the allowance.
+    assert len(rows) == 3
+    assert mean_nees[2] > mean_nees[1]

@@ -1,15 +1,24 @@
 """Covariance of the pose: against repeated experiments, and where there is none."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from synthetic import make_scene
 
 from pixloc_core.alignment.cost import CostConfig, FeatureMetricCost
-from pixloc_core.alignment.uncertainty import CELLS, image_cells, pose_covariance
+from pixloc_core.alignment.uncertainty import (
+    CELLS,
+    LEAST_BEND,
+    energy_curvature,
+    image_cells,
+    pose_covariance,
+)
 from pixloc_core.features.pyramid import FeatureLevel
 from pixloc_core.geometry import Pose
 from pixloc_core.optim.damping import AdaptiveDamping
 from pixloc_core.optim.levenberg_marquardt import LmConfig, optimize
+from pixloc_core.optim.normal_equations import NormalEquations
 from pixloc_core.optim.robust import CauchyLoss, RobustLoss, SquaredLoss
 
 NUM_RUNS = 120
@@ -60,6 +69,87 @@ def test_covariance_is_that_of_repeated_experiments(
     # Six degrees of freedom: the mean of the squared normalized error is six.
     normalized = torch.linalg.solve(covariance.matrix, error[..., None])[..., 0]
     assert 4.0 < (normalized * error).sum(-1).mean().item() < 8.5
+
+
+def test_noise_in_the_image_makes_no_pose_surer() -> None:
+    """Slopes of noise count in the Gauss-Newton matrix, but the energy does not bend by them."""
+    scene = make_scene(num_points=150)
+    generator = torch.Generator().manual_seed(7)
+    level = scene.pyramid[LEVEL]
+    errors, measured, gauss_newton = [], [], []
+    for _ in range(40):
+        noise = 0.35 * torch.randn(level.features.shape, generator=generator)
+        cost = FeatureMetricCost(
+            replace(level, features=level.features + noise),
+            scene.points.points_map,
+            scene.points.descriptors[LEVEL],
+            scene.points.confidences[LEVEL],
+            CauchyLoss(0.5),
+            CostConfig(),
+        )
+        start = Pose(scene.cam_from_map.data[None])
+        result = optimize(cost, start, AdaptiveDamping(init=1e-4), LmConfig(motion_px=1e-3))
+        pose = result.pose[0]
+        here, scores = cost.linearize(pose), cost.points(pose).scores
+        curvature = energy_curvature(cost, pose, here)
+        errors.append((pose @ scene.cam_from_map.inv()).log())
+        measured.append(pose_covariance(here.H, scores, curvature=curvature).matrix)
+        gauss_newton.append(pose_covariance(here.H, scores).matrix)
+    spread = torch.stack(errors).square().mean(0).sqrt()
+    said, too_sure = (
+        torch.stack(found).diagonal(dim1=-2, dim2=-1).mean(0).sqrt()
+        for found in (measured, gauss_newton)
+    )
+    assert (spread / too_sure > 1.5).all()
+    assert ((spread / said > 0.3) & (spread / said < 1.2)).all()
+
+
+class BentEnergy:
+    """An energy of given curvature around a pose, whatever its Gauss-Newton matrix says."""
+
+    is_shared = True
+
+    def __init__(self, minimum: Pose, H: torch.Tensor, curvature: torch.Tensor) -> None:
+        self.minimum, self.H, self.curvature = minimum, H, curvature
+
+    def linearize(self, pose: Pose) -> NormalEquations:
+        g = (pose @ self.minimum.inv()).log() @ self.curvature
+        one = torch.ones(g.shape[:-1], dtype=torch.float64)
+        H = self.H.expand(*g.shape, 6)
+        # An increment of 1 moves the points by 1000 pixels.
+        return NormalEquations(H, g, one, one.long(), one, 1e6 * torch.eye(6).double())
+
+
+def bent(parts: list[float]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A Gauss-Newton matrix, a matrix that has these parts of it, and what is measured of it."""
+    H, _ = random_problem()
+    root = torch.linalg.cholesky(H)
+    axes = torch.linalg.qr(torch.randn(6, 6, generator=torch.Generator().manual_seed(3)).double())
+    half = root @ axes.Q
+    curvature = half @ torch.diag(torch.tensor(parts, dtype=torch.float64)) @ half.mT
+    minimum = Pose.exp(torch.linspace(-0.5, 0.5, 6, dtype=torch.float64))
+    energy = BentEnergy(minimum, H, curvature)
+    return H, curvature, energy_curvature(energy, minimum, energy.linearize(minimum))
+
+
+def test_the_curvature_is_that_of_the_energy() -> None:
+    _, curvature, measured = bent([0.1, 0.2, 0.3, 0.5, 0.8, 1.0])
+    torch.testing.assert_close(measured, curvature, rtol=1e-4, atol=1e-4)
+
+
+def test_the_curvature_stays_within_bounds() -> None:
+    """Never more than Gauss-Newton says, and positive where the energy bends the other way."""
+    H, _, measured = bent([-0.5, 0.0, 0.3, 0.5, 1.5, 4.0])
+    parts = torch.linalg.eigvals(torch.linalg.solve(H, measured)).real.sort().values
+    expected = torch.tensor([LEAST_BEND, LEAST_BEND, 0.3, 0.5, 1.0, 1.0], dtype=torch.float64)
+    torch.testing.assert_close(parts, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_without_a_determined_pose_there_is_no_curvature_to_measure() -> None:
+    H = torch.zeros(6, 6, dtype=torch.float64)
+    energy = BentEnergy(Pose.identity(), H, H)
+    here = energy.linearize(Pose.identity())
+    assert energy_curvature(energy, Pose.identity(), here) is here.H
 
 
 def random_problem(count: int = 40) -> tuple[torch.Tensor, torch.Tensor]:
