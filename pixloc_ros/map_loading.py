@@ -2,9 +2,11 @@
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from rclpy.exceptions import InvalidHandle
 from rclpy.node import Node
 from rclpy.task import Future
 
@@ -57,13 +59,19 @@ def _map_file(map_url: str) -> str:
 
 
 async def _in_thread(node: Node, work: Callable[[], T]) -> T:
-    done: Future[Any] = Future(executor=node.executor)
+    executor = node.executor
+    assert executor is not None
+    done: Future[Any] = Future(executor=executor)
 
     def run() -> None:
         try:
             done.set_result(work())
         except Exception as error:  # noqa: BLE001 - raised again where it is awaited
             done.set_exception(error)
+        # Who awaits the future is looked at when the executor does something: not before the next
+        # message or timer otherwise. At the end of the node there is nobody left to wake.
+        with suppress(InvalidHandle, RuntimeError):
+            executor.wake()
 
     threading.Thread(target=run, name="load_map", daemon=True).start()
     result: T = await done
