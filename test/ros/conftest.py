@@ -2,8 +2,10 @@
 
 import itertools
 import random
+import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,22 +64,34 @@ REPLAYS = {
 }
 
 
-def fresh_domain() -> int:
-    """A domain in which nobody is, and nobody was for the last tests."""
+def claim_domain() -> tuple[int, socket.socket]:
+    """A domain in which nobody is, and nobody was for the last tests.
+
+    Test runs beside this one may want it, too, before the first participant of ours is there: a
+    port that only the very last participant of a domain would use says whose it is until closed.
+    """
     from pixloc_ros.replay.session import is_free
 
-    return next(domain for domain in DOMAINS if is_free(domain))
+    for domain in itertools.islice(DOMAINS, 100):
+        claim = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with suppress(OSError):
+            claim.bind(("127.0.0.1", 7400 + 250 * domain + 249))
+            if is_free(domain):
+                return domain, claim
+        claim.close()
+    raise AssertionError("somebody is in every domain")
 
 
 @pytest.fixture(autouse=True)
-def ros_domain(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+def ros_domain(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """Domain of this test, on this machine alone; processes that it starts take it over."""
-    domain = fresh_domain()
+    domain, claim = claim_domain()
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
     if request.path.stem in REPLAYS:
         monkeypatch.delenv("ROS_DOMAIN_ID")
-    return domain
+    yield domain
+    claim.close()
 
 
 @pytest.fixture
