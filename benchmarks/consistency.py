@@ -98,7 +98,7 @@ def report(answers: Mapping[str, PosedAnswers]) -> str:
     parts = [
         f"Fitted on all: {_words(pooled)}.{_truth_words(answers)}",
         "What the residuals tell alone (scale 1, no floor):",
-        _judged({name: (found, _plain()) for name, found in answers.items()}),
+        _judged({name: (_trusted(name, found), _plain()) for name, found in answers.items()}),
         "Each scene under the fit to all others:",
         _left_out(answers, fitted),
         "The same, if the truths of the sets are taken for exact where they are judged:",

@@ -36,7 +36,7 @@ class CovarianceConfig:
         le=1e4,
     )
     floor_px: float = setting(
-        0.033,
+        0.032,
         doc="The pose is at least so uncertain that its errors move the points by this, at an "
         "image width of 1024.",
         unit="px",
