@@ -243,13 +243,13 @@ class LocalizerNode(LifecycleNode):
 
     def use_map(self, opened: OpenedMap, path: str) -> None:
         """See `services.Controlled`."""
-        self._map_path = path
         if self._engine is None:
+            self._map_path = path
             self._retrieval.follow(path)
             self.get_logger().info(f"map {path} will be used when the node is configured")
             return
         old, self._engine = self._engine, self._make_engine(opened)
-        self._problem = ""
+        self._map_path, self._problem = path, ""
         # The image in work must not say anything about the new map.
         old.pipeline.reset("another map is in use now")
         self._retrieval.follow(path)

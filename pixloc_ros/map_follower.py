@@ -18,8 +18,9 @@ _PERIOD_S = 0.2
 # A service that is there is found within this time; and now and then the middleware does not match
 # the two ends of one: a new client does.
 _PATIENCE_S = 5.0
-# Making an index takes minutes; a node that was killed never answers.
-_LONGEST_LOADING_S = 600.0
+# Making an index takes minutes; but a node that was killed never answers, and one that was started
+# in its place is not told from it. Asking twice does no harm.
+_ASK_AGAIN_S = 30.0
 _KIND = "pixloc_ros/srv/LoadMap"
 
 
@@ -75,7 +76,9 @@ class MapFollower:
     def again(self) -> None:
         """Another map is served: ask again, if it was to follow."""
         with self._lock:
-            if self._path and self._stage is _Stage.IDLE:
+            is_old = self._clock() - self._since_s > _ASK_AGAIN_S
+            if self._path and (self._stage is _Stage.IDLE or is_old):
+                self._forget_answer()
                 self._move(_Stage.SEARCHING)
 
     @property
@@ -148,14 +151,10 @@ class MapFollower:
         return sorted(found)
 
     def _watch(self) -> None:
-        """The node that was asked may have died."""
+        """The node that was asked may have ended."""
         if not self._client.service_is_ready():
             self._forget_answer()
             self._move(_Stage.SEARCHING)
-        elif self._clock() - self._since_s > _LONGEST_LOADING_S:
-            name = self._client.service_name
-            self._forget_answer()
-            self._fail(f"{name} has not answered for {_LONGEST_LOADING_S:g} s; call it again")
 
     def _on_answer(self, future: Any) -> None:
         with self._lock:

@@ -62,10 +62,12 @@ class _Opening:
         path: Its file.
         progress: How far it is, in one line.
         given_up: Why it shall not be served any more; empty: it shall.
+        error: Why it is not served, once it is over; None: it is.
     """
 
     def __init__(self, path: str) -> None:
         self.path, self.progress, self.given_up = path, _OPENING, ""
+        self.error: Exception | None = None
 
     def on_progress(self, done: int, total: int) -> None:
         """So many images are looked at.
@@ -98,7 +100,7 @@ class RetrievalServer:
 
     def start(self) -> None:
         """Begin to open the map of the parameters."""
-        opening = self._begin(self._config.map)
+        opening, _ = self._begin(self._config.map)
         threading.Thread(
             target=self._open_first, args=(opening,), name="open index", daemon=True
         ).start()
@@ -111,14 +113,21 @@ class RetrievalServer:
         """Go on in another map: open its index, or make it; returns when it is served.
 
         The one in use answers until then, and stays if this fails. An index of yet another map
-        that is still being made is given up as soon as this one is known to be usable. May be
-        called in any thread.
+        that is still being made is given up as soon as this one is known to be usable. If this
+        map is being opened already, that is waited for. May be called in any thread.
 
         Raises:
-            NotNowError: If this map is being opened already, or was given up for a later one.
+            NotNowError: If it was given up for a later one.
             PixlocError: If there is no index that can be used (see `open_index`).
         """
-        self._open(self._begin(map_path))
+        opening, is_new = self._begin(map_path)
+        if is_new:
+            self._open(opening)
+            return
+        with self._changed:
+            self._changed.wait_for(lambda: opening not in self._openings)
+        if opening.error is not None:
+            raise opening.error
 
     def stop(self) -> None:
         """Give up the making of an index; nothing of it is left behind."""
@@ -154,7 +163,7 @@ class RetrievalServer:
         except Exception as error:
             # An error nobody foresaw is ours; the node goes on with the next request.
             logger.exception("internal error")
-            response.message = f"internal error: {type(error).__name__}: {error}"
+            response.message = _describe(error)
         if response.success:
             self._latency_ms = (time.monotonic() - began) * 1e3
         else:
@@ -180,16 +189,18 @@ class RetrievalServer:
         """The camera of the request; an uncalibrated one is none, and does no harm."""
         return self._reader.read(info, size) if any(info.k) else None
 
-    def _begin(self, map_path: str) -> _Opening:
+    def _begin(self, map_path: str) -> tuple[_Opening, bool]:
+        """The opening of a map, and whether it is a new one."""
         with self._changed:
-            if any(opening.path == map_path for opening in self._openings):
-                raise NotNowError(f"{map_path}: is being opened already")
+            for opening in self._openings:
+                if opening.path == map_path and not opening.given_up:
+                    return opening, False
             opening = _Opening(map_path)
             self._openings.append(opening)
             self._problem = ""
             if self._index is None:
                 self._map_path = map_path
-        return opening
+        return opening, True
 
     def _open_first(self, opening: _Opening) -> None:
         try:
@@ -201,7 +212,6 @@ class RetrievalServer:
             logger.exception("internal error")
 
     def _open(self, opening: _Opening) -> None:
-        problem = ""
         try:
             index = open_index(
                 self._config,
@@ -210,17 +220,14 @@ class RetrievalServer:
                 opening.on_progress,
             )
             self._serve(opening, index)
-        except PixlocError as error:
-            problem = str(error)
-            raise
         except Exception as error:
-            problem = f"internal error: {type(error).__name__}: {error}"
+            opening.error = error
             raise
         finally:
             with self._changed:
                 # One given up says nothing about the map that it was given up for.
                 if not opening.given_up:
-                    self._problem = problem
+                    self._problem = _describe(opening.error)
                 self._openings.remove(opening)
                 self._changed.notify_all()
 
@@ -242,6 +249,13 @@ class RetrievalServer:
     def _give_up(openings: list[_Opening], why: str) -> None:
         for opening in openings:
             opening.given_up = opening.given_up or why
+
+
+def _describe(error: Exception | None) -> str:
+    """An error in one line; empty if there is none."""
+    if error is None or isinstance(error, PixlocError):
+        return str(error or "")
+    return f"internal error: {type(error).__name__}: {error}"
 
 
 def _pixels(request: Any) -> Any:

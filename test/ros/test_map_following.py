@@ -1,5 +1,7 @@
 """load_map of the localizer takes the retrieval along: the real nodes, over DDS."""
 
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,8 @@ import torch
 from diagnostic_msgs.msg import DiagnosticStatus
 from fake_localizer import BASE_FROM_CAM, SECOND, FakeMap, pose
 from knowing_localizer import KnowingLocalizer
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.node import Node
 from retrieval_bench import Floor, calibration, view, wait
 from robot_bench import Bench
 from robot_calls import Operator
@@ -20,6 +24,7 @@ from pixloc_core.retrieval.vlad import VladConfig
 from pixloc_ros.conversions import ns_to_stamp, pose_from_message, pose_to_message
 from pixloc_ros.image_conversions import array_to_image
 from pixloc_ros.interfaces import LoadMap, LocalizationStatus, RetrievePose
+from pixloc_ros.map_follower import MapFollower
 from pixloc_ros.opening import open_map
 from pixloc_ros.retrieval_node import RetrievalNode
 
@@ -91,14 +96,15 @@ def entry(bench: Bench, name: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def building(make_bench, downstairs: Floor, upstairs: Floor, tmp_path: Path):
+def building(make_bench, spin, downstairs: Floor, upstairs: Floor, tmp_path: Path):
     first = downstairs.copy(tmp_path, "first")
     second = upstairs.copy(tmp_path, "second")
     parameters = ("-p", f"map:={first}", "-p", "search.min_motion:=0.0")
     house = Building(make_bench(*parameters, opener=open_map), first, second)
     yield house
+    spin.stop()
     if house.retrieval is not None:
-        house.retrieval._server.stop()
+        house.retrieval.close()
 
 
 def test_the_first_pose_in_the_new_map_comes_by_retrieval(building, spin, downstairs, upstairs):
@@ -225,3 +231,92 @@ def test_a_retrieval_of_another_map_from_the_beginning_is_named_with_what_to_do(
         "retrieve_pose serves map first, this node uses feed: give it the map of this node by its "
         "load_map, or start it anew with that map",
     )
+
+
+# A retrieval node that does not answer
+
+
+class Silent:
+    """A node that serves retrieve_pose and load_map, and does not answer before it is told to."""
+
+    def __init__(self, spin) -> None:
+        self.node = Node("finder")
+        self.asked: list[str] = []
+        self.gate = threading.Event()
+        self.node.create_service(RetrievePose, "retrieve_pose", lambda _, response: response)
+        group = ReentrantCallbackGroup()
+        self.node.create_service(LoadMap, "~/load_map", self._load_map, callback_group=group)
+        spin(self.node)
+
+    async def _load_map(self, request: Any, response: Any) -> Any:
+        self.asked.append(request.map_url)
+        while not self.gate.is_set():
+            await Pause()
+        return response
+
+
+class Pause:
+    """Lets the executor work on something else."""
+
+    def __await__(self):
+        yield
+
+
+class Asker:
+    """A follower, and its clock."""
+
+    def __init__(self, spin) -> None:
+        self.node, self.now_s, self.followed = Node("localizer"), 0.0, threading.Event()
+        self.follower = MapFollower(
+            self.node, "/retrieve_pose", self.followed.set, lambda: self.now_s
+        )
+        spin(self.node)
+
+
+@pytest.fixture
+def asker(ros, spin):
+    ros()
+    asker = Asker(spin)
+    yield asker
+    spin.stop()
+    asker.follower.close()
+    asker.node.destroy_node()
+
+
+def test_a_node_that_ends_before_it_answers_is_asked_again_when_it_is_back(asker, spin):
+    first = Silent(spin)
+    asker.follower.follow("/maps/second.h5")
+    wait(lambda: first.asked, "request")
+    assert asker.follower.remedy == "it is asked to go on in /maps/second.h5"
+    # As a task: nobody else may use the executor while one of its nodes goes.
+    done = first.node.executor.create_task(first.node.destroy_node)
+    wait(done.done, "end")
+    wait(lambda: asker.follower._future is None, "notice")
+    back = Silent(spin)
+    back.gate.set()
+    wait(asker.followed.is_set, "answer")
+    assert (back.asked, asker.follower.problem) == (["/maps/second.h5"], "")
+
+
+def test_a_node_that_serves_another_map_half_a_minute_later_is_asked_again(asker, spin):
+    silent = Silent(spin)
+    asker.follower.follow("/maps/second.h5")
+    wait(lambda: silent.asked, "request")
+    asker.now_s += 20.0
+    asker.follower.again()
+    assert asker.follower._future is not None
+    asker.now_s += 20.0
+    asker.follower.again()
+    wait(lambda: len(silent.asked) == 2, "second request")
+    silent.gate.set()
+    wait(asker.followed.is_set, "answer")
+    assert asker.follower.problem == ""
+
+
+def test_without_load_map_nobody_is_asked_to_follow(asker, spin):
+    silent = Silent(spin)
+    asker.follower.again()
+    wait_s = time.monotonic() + 1.0
+    while time.monotonic() < wait_s:
+        assert not silent.asked
+        time.sleep(0.05)

@@ -10,7 +10,7 @@ from knowing_localizer import KnowingLocalizer
 from robot_bench import Bench, wait
 from robot_calls import CONFIGURE, Operator
 
-from pixloc_core.errors import MapError
+from pixloc_core.errors import ConfigError, MapError
 from pixloc_ros.interfaces import LoadMap, LocalizationStatus
 from pixloc_ros.opening import open_map
 
@@ -18,20 +18,28 @@ CODES = LoadMap.Response
 UNINITIALIZED, TRACKING = LocalizationStatus.UNINITIALIZED, LocalizationStatus.TRACKING
 
 
+class Unfit(FakeMap):
+    """A map whose features do not allow what the settings demand."""
+
+    def localizer(self, config):
+        raise ConfigError("localizer.levels is 4, expected 3 at most")
+
+
 def fake_opener(config, path: str) -> FakeMap:
     """Opens by the name of the file."""
     name = Path(path).stem
     if name == "broken":
         raise MapError(f"{path}: not a feature map")
-    opened = FakeMap(KnowingLocalizer(pose(10.0), reach=100.0), map_id=name)
+    kind = Unfit if name == "unfit" else FakeMap
+    opened = kind(KnowingLocalizer(pose(10.0), reach=100.0), map_id=name)
     opened.fake.step = 0.0
     return opened
 
 
 @pytest.fixture
 def bench(make_bench, tmp_path: Path) -> Bench:
-    """A robot tracked in the map `first`; beside it `second` and `broken`."""
-    for name in ("first", "second", "broken"):
+    """A robot tracked in the map `first`; beside it `second`, `broken` and `unfit`."""
+    for name in ("first", "second", "broken", "unfit"):
         (tmp_path / f"{name}.h5").touch()
     bench = make_bench("-p", f"map:={tmp_path}/first.h5", opener=fake_opener)
     bench.operator, bench.folder = Operator(bench.robot.node), tmp_path
@@ -45,9 +53,10 @@ REFUSED = {
     "missing": (
         "nowhere.h5",
         CODES.RESULT_MAP_DOES_NOT_EXIST,
-        "no such file, expected a feature map",
+        "nowhere.h5': no such file, expected a feature map",
     ),
-    "broken": ("broken.h5", CODES.RESULT_INVALID_MAP_DATA, "not a feature map"),
+    "broken": ("broken.h5", CODES.RESULT_INVALID_MAP_DATA, "broken.h5: not a feature map"),
+    "unfit": ("unfit.h5", CODES.RESULT_INVALID_MAP_METADATA, "expected 3 at most"),
 }
 
 
@@ -57,9 +66,10 @@ def test_a_map_that_cannot_be_loaded_leaves_the_old_one_in_use(bench, case):
     answer = bench.operator.load_map(bench.folder / name)
     assert answer.result == code
     assert words in answer.message
-    assert str(bench.folder / name) in answer.message
     status = bench.ask(4.0)
     assert (status.published, status.state, status.map_id) == (True, TRACKING, "first")
+    values = {pair.key: pair.value for pair in bench.diagnosis("localization").values}
+    assert values["map"] == f"{bench.folder}/first.h5"
     assert status.prior_source == "odometry"
 
 

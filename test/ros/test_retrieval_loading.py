@@ -77,19 +77,27 @@ class Gate:
         held: Its file.
         entered: Set when it is being opened.
         opened: Set, it goes on.
+        count: How often it was opened.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, held: Path) -> None:
         self.held, self.entered, self.opened = held, threading.Event(), threading.Event()
+        self.count = 0
         monkeypatch.setattr(retrieval_server, "open_index", self._open)
 
     def _open(self, config, path, on_making, progress) -> RetrievalIndex:
         if path == str(self.held):
+            self.count += 1
             on_making()
             self.entered.set()
             while not self.opened.wait(0.05):
                 progress(1, 6)
         return open_index(config, path, on_making, progress)
+
+
+def waiting() -> int:
+    """How many requests wait for a map."""
+    return sum(thread.name == "load_map" for thread in threading.enumerate())
 
 
 def test_another_map_is_served_after_load_map(loading, downstairs, upstairs, tmp_path):
@@ -198,13 +206,16 @@ def test_the_map_in_use_answers_while_the_index_of_another_is_made(
         expected = f"6 images; {second}: the index is being made: 1 of 6 images"
         wait(lambda: loading.bench.report().message == expected, "progress")
         assert loading.bench.report().level == DiagnosticStatus.WARN
-        again = loading.load_map(second)
-        assert again == (CODES.RESULT_UNDEFINED_FAILURE, f"{second}: is being opened already")
-        assert not future.done()
+        again = loading.start_loading(second)
+        assert loading.served(downstairs)[0] == downstairs.map_id
+        wait(lambda: waiting() == 2, "second request")
+        assert not any(answer.done() for answer in (future, again))
     finally:
         gate.opened.set()
-    wait(future.done, "answer")
-    assert future.result().result == CODES.RESULT_SUCCESS
+    for answer in (future, again):
+        wait(answer.done, "answer")
+        assert answer.result().result == CODES.RESULT_SUCCESS
+    assert gate.count == 1
     assert loading.served(upstairs)[0] == upstairs.map_id
 
 
@@ -229,6 +240,20 @@ def test_an_index_in_the_making_is_given_up_for_a_later_map_that_can_be_served(
     values = loading.values()
     assert (values["map"], values["load_problem"]) == (str(third), "")
     assert loading.served(upstairs)[0] == upstairs.map_id
+
+
+def test_all_who_ask_for_a_map_hear_why_it_is_not_served(loading, upstairs, tmp_path, monkeypatch):
+    second = upstairs.copy(tmp_path, "second", index=False)
+    gate = Gate(monkeypatch, second)
+    futures = [loading.start_loading(second)]
+    wait(gate.entered.is_set, "opening")
+    futures.append(loading.start_loading(second))
+    wait(lambda: waiting() == 2, "second request")
+    gate.opened.set()
+    for future in futures:
+        wait(future.done, "answer")
+        assert future.result().result == CODES.RESULT_INVALID_MAP_DATA
+        assert "no such retrieval index" in future.result().message
 
 
 def test_a_node_that_ends_gives_up_what_it_makes(loading, upstairs, tmp_path, monkeypatch):
