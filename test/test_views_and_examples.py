@@ -145,6 +145,26 @@ def test_the_filter_takes_our_pose_with_its_delay():
             assert not key.endswith("_config") or len(value) == 15
 
 
+def test_the_filter_believes_a_first_pose_wherever_it_is():
+    ekf = parameters("robot_localization.yaml", "ekf_map")
+    variances = ekf["initial_estimate_covariance"]
+    assert len(variances) == 15
+    assert min(variances[:3]) >= 1e6
+    assert "pose0_rejection_threshold" not in ekf
+    # Until then its map -> base_link is the origin: not a first pose.
+    assert parameters("robot_localization.yaml", LOCALIZER)["prior_source"] == "retrieval"
+
+
+def test_roll_and_pitch_in_the_map_have_one_source():
+    ekf = parameters("robot_localization.yaml", "ekf_map")
+    for axis in (3, 4):
+        assert [ekf[f"{name}_config"][axis] for name in ("odom0", "imu0", "pose0")] == [
+            False,
+            False,
+            True,
+        ]
+
+
 def test_nav2_manages_the_localizer_without_bond():
     manager = parameters("nav2.yaml", "lifecycle_manager_localization")
     assert "localizer" in manager["node_names"]
