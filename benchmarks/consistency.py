@@ -95,16 +95,19 @@ def report(answers: Mapping[str, PosedAnswers]) -> str:
     """Tables of all that is fitted and judged."""
     fitted = {name: _trusted(name, found).within(MAX_ERROR_PX) for name, found in answers.items()}
     pooled = fit_covariance(list(fitted.values()))
+    exact = {name: _exact(found) for name, found in fitted.items()}
     parts = [
-        f"Fitted on all: {_words(pooled)}.{_truth_words(answers)}",
+        f"Fitted on all, truths as published (the defaults): "
+        f"{_words(fit_covariance(list(exact.values())))}. With what they err allowed for: "
+        f"{_words(pooled)}.{_truth_words(answers)}",
         "What the residuals tell alone (scale 1, no floor):",
         _judged({name: (_trusted(name, found), _plain()) for name, found in answers.items()}),
         "Each scene under the fit to all others:",
         _left_out(answers, fitted),
-        "The same, if the truths of the sets are taken for exact where they are judged:",
-        _left_out({n: _exact(found) for n, found in answers.items() if found.truth_px}, fitted),
-        "One part of a map's images under `pixloc calibrate` by another part:",
-        _same_map(fitted),
+        "The same, truths as published in fit and judgement:",
+        _left_out({name: _exact(found) for name, found in answers.items()}, exact),
+        "One part of a map's images under `pixloc calibrate` by another, truths as published:",
+        _same_map(exact),
     ]
     return "\n\n".join(parts)
 
@@ -124,7 +127,6 @@ def _left_out(answers: Mapping[str, PosedAnswers], fitted: Mapping[str, PosedAns
 
 def _same_map(fitted: Mapping[str, PosedAnswers]) -> str:
     rows = {}
-    fitted = {name: _exact(found) for name, found in fitted.items()}
     for known, unseen in (STREAMS, STREAMS[::-1]):
         if known in fitted and unseen in fitted:
             config = calibrate([fitted[known]])

@@ -25,18 +25,18 @@ class CovarianceConfig:
     """How wrong a pose is said to be; `pixloc calibrate` fits both numbers to a map and a camera.
 
     The defaults are those that fit the shipped network on six image streams and sets, and on
-    blurred and darkened copies of them, allowing for the errors of their truths
-    (docs/covariance.md).
+    blurred and darkened copies of them, against their poses as published: errors of map, lens and
+    clock that real cameras have are in them (docs/covariance.md).
     """
 
     scale: float = setting(
-        1.13,
+        1.35,
         doc="Standard deviations that the residuals tell are multiplied by this.",
         ge=0.0,
         le=1e4,
     )
     floor_px: float = setting(
-        0.032,
+        0.11,
         doc="The pose is at least so uncertain that its errors move the points by this, at an "
         "image width of 1024.",
         unit="px",
