@@ -90,6 +90,7 @@ class ImagePipeline:
         self._is_rectified = config.image_is_rectified
         self._lock = threading.RLock()
         self._generation = 0
+        self._is_retired = False
         self._initial: InitialPose | None = None
         self._waiting_since_ns = 0
         self._map_from_odom: Pose | None = None
@@ -105,13 +106,19 @@ class ImagePipeline:
             self._initial, self._waiting_since_ns = initial, 0
 
     def reset(self, reason: str) -> None:
-        """Forget everything about poses: another map, or another time."""
+        """Forget everything about poses; an initial pose that waits for an image stays."""
         with self._lock:
             self._generation += 1
             self._supervisor.reset(reason)
             self._choice.clear()
             self._reader.clear()
             self._map_from_odom, self._last_ns = None, 0
+
+    def retire(self, reason: str) -> None:
+        """Another pipeline takes over: nothing is said of images any more, nor of one in work."""
+        with self._lock:
+            self.reset(reason)
+            self._initial, self._is_retired = None, True
 
     def start_again(self, reason: str) -> None:
         """Time was set back: forget everything; a bag that starts again starts where it did."""
@@ -193,6 +200,9 @@ class ImagePipeline:
     def _run(self, item: RigMessage) -> Outcome:
         stamp_ns = item.stamp_ns
         self._check_stamp(stamp_ns)
+        with self._lock:
+            # Whatever is reset from now on, this image must not use.
+            generation, localizer = self._generation, self._localizer
         with self._stage("decode"):
             decoded = self._reader.decode(item)
         with self._stage("frames"):
@@ -202,7 +212,8 @@ class ImagePipeline:
             heard = self._choice.hear(stamp_ns, odometry)
         self._camera_problem = exposure.problem
         with self._lock:
-            generation, localizer = self._generation, self._localizer
+            if self._is_outdated(generation):
+                return self._outdated(item)
             if initial is not None:
                 self._begin_at(*initial)
             start = self._choice.start(exposure, stamp_ns, odometry, heard)
@@ -227,14 +238,17 @@ class ImagePipeline:
         found = localizer.localize_views(exposure.views(), prior, search=start.search)
         self._add_stages(found)
         with self._lock:
-            if generation != self._generation:
-                return replace(
-                    outcome,
-                    status=StatusMessage.NO_PRIOR,
-                    reason="the pose was reset while this image was in work",
-                    decision=Decision(*self.state),
-                )
+            if self._is_outdated(generation):
+                return self._outdated(item)
             return self._finish(replace(outcome, localization=found), start, stamp_ns)
+
+    def _is_outdated(self, generation: int) -> bool:
+        return self._is_retired or generation != self._generation
+
+    def _outdated(self, item: RigMessage) -> Outcome:
+        reason = "the pose was reset while this image was in work"
+        header = item.cameras[0].image.header
+        return Outcome(header, StatusMessage.NO_PRIOR, Decision(*self.state), reason)
 
     def _timed_initial(self, stamp_ns: int) -> tuple[InitialPose, Fix] | None:
         """The initial pose given since the last image, with the odometry at its stamp.
@@ -254,11 +268,15 @@ class ImagePipeline:
         self, initial: InitialPose, saved: SavedOdometry, stamp_ns: int
     ) -> tuple[InitialPose, Fix] | None:
         """The pose of the last run, moved to now; None while odometry is waited for."""
-        odometry = self._choice.odometry_near(stamp_ns)
+        # At this very stamp: with older odometry the pose would be where the robot was then.
+        odometry = self._choice.odometry(stamp_ns)
         self._waiting_since_ns = self._waiting_since_ns or stamp_ns
         if odometry is None and stamp_ns - self._waiting_since_ns < _ODOMETRY_LATE_NS:
             return None
-        return initial, resume(initial.map_from_base, saved, stamp_ns, odometry, self._config)
+        config = self._config
+        frames = (config.odom_frame_id, config.base_frame_id)
+        pose = initial.map_from_base
+        return initial, resume(pose, saved, stamp_ns, odometry, frames, config.state)
 
     def _begin_at(self, initial: InitialPose, fix: Fix) -> None:
         """Begin anew, unless another pose was given meanwhile, or found before a saved one."""

@@ -6,6 +6,7 @@ topics, transforms, parameters, services and diagnostics: docs/node.md.
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -243,19 +244,23 @@ class LocalizerNode(LifecycleNode):
 
     def use_map(self, opened: OpenedMap, path: str) -> None:
         """See `services.Controlled`."""
+        # Whoever gave it meant the old map.
+        self._initial = None
         if self._engine is None:
             self._map_path = path
             self._retrieval.follow(path)
             self.get_logger().info(f"map {path} will be used when the node is configured")
             return
-        old, self._engine = self._engine, self._make_engine(opened)
-        self._map_path, self._problem = path, ""
+        engine = self._make_engine(opened)
         # The image in work must not say anything about the new map.
-        old.pipeline.reset("another map is in use now")
+        self._engine.pipeline.retire("another map is in use now")
+        with self._session.publishing if self._session is not None else nullcontext():
+            self._engine = engine
+            if self._session is not None:
+                self._session.outputs.start_again()
+        self._map_path, self._problem = path, ""
         self._retrieval.follow(path)
         self._prior_poses.clear()
-        if self._session is not None:
-            self._session.outputs.start_again()
         self.get_logger().info(f"map {path} is in use now: waiting for a first pose in it")
 
     def _on_refused(self, reason: str) -> None:

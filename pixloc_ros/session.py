@@ -1,5 +1,6 @@
 """One activation of the node: subscriptions, the worker, publishers."""
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -74,6 +75,8 @@ class Session:
         self._told = State.UNINITIALIZED
         self._is_paused = False
         self._is_wanted = False
+        # Held while a pose is published, and while another map comes into use.
+        self.publishing = threading.Lock()
         self._taken_ns = self._judged_ns = 0
         self._timer = None
         try:
@@ -156,10 +159,14 @@ class Session:
         outcome = engine.pipeline.run(item)
         if not self._node.context.ok():
             return
-        if outcome.published:
-            self.outputs.publish_pose(outcome, item.stamp_ns)
-        else:
-            self.outputs.interrupt()
+        with self.publishing:
+            if outcome.published and engine.pipeline is not self._engine().pipeline:
+                # Found just before another map came into use.
+                return
+            if outcome.published:
+                self.outputs.publish_pose(outcome, item.stamp_ns)
+            else:
+                self.outputs.interrupt()
         self.localized += outcome.published
         if outcome.reason:
             name = STATUS_NAMES[outcome.status]

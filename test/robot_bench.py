@@ -86,9 +86,12 @@ class Bench:
         self.robot = Robot()
         spin(self.node)
         spin(self.robot.node)
+        if active:
+            self.connect()
+
+    def connect(self) -> None:
+        """Wait until both hear each other, the calibration and odometry; the node is activated."""
         robot = self.robot
-        if not active:
-            return
         wait(lambda: self.node._session is not None, "activation")
         publishers = (robot.info, robot.initial, robot.tf, robot.tf_static)
         wait(lambda: all(p.get_subscription_count() for p in publishers), "connection")

@@ -62,7 +62,7 @@ def test_the_report_judges_every_scene_by_the_others() -> None:
     answers = {name: drawn(seed, 20) for seed, name in enumerate(names)}
     text = consistency.report(answers)
     for name in names:
-        assert text.count(f"| {name} ") == 2
+        assert text.count(f"| {name} ") == 3
     assert "| kitti06_start, with the first 4 " in text
     assert "| evening, calibrated by day " in text
     assert "tum_fr1_rpy, 2nd half by the 1st" in text

@@ -349,3 +349,35 @@ def test_reset_while_an_image_is_in_work_holds_for_it():
     assert not outcome.published
     assert "was reset" in outcome.reason
     assert bench.pipeline.map_from_odom is None
+
+
+@pytest.mark.parametrize("end", ["relocalize", "retire"])
+@pytest.mark.parametrize("given", [True, False])
+def test_reset_while_transforms_are_waited_for_holds_for_the_image(end, given):
+    bench = Bench(prior_poses=None if given else filter_at(10.0))
+    if given:
+        bench.give(pose(10.0), 1.0)
+    lookup = bench.frames.lookup
+
+    def reset_meanwhile(*args):
+        bench.frames.lookup = lookup
+        getattr(bench.pipeline, end)("another map is in use now")
+        return lookup(*args)
+
+    bench.frames.lookup = reset_meanwhile
+    outcome = bench.run(2.0)
+    assert not outcome.published
+    assert outcome.status == LocalizationStatus.NO_PRIOR
+    assert "was reset" in outcome.reason
+    assert not bench.localizer.priors
+
+
+def test_a_pipeline_that_is_followed_by_another_says_nothing_any_more():
+    bench = Bench(prior_poses=filter_at(10.0))
+    bench.give(pose(10.0), 1.0)
+    assert bench.run(2.0).published
+    bench.pipeline.retire("another map is in use now")
+    for seconds in (3.0, 4.0):
+        assert not bench.run(seconds).published
+    assert bench.pipeline.map_from_odom is None
+    assert bench.pipeline.fix is None

@@ -8,11 +8,12 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from fake_localizer import SECOND, FakeMap, image_message, pose
 from knowing_localizer import KnowingLocalizer
 from robot_bench import Bench, wait
-from robot_calls import CONFIGURE, Operator
+from robot_calls import ACTIVATE, CONFIGURE, Operator
 
 from pixloc_core.errors import ConfigError, MapError
 from pixloc_ros.interfaces import LoadMap, LocalizationStatus
 from pixloc_ros.opening import open_map
+from pixloc_ros.saved_pose import SavedPose, save_pose
 
 CODES = LoadMap.Response
 UNINITIALIZED, TRACKING = LocalizationStatus.UNINITIALIZED, LocalizationStatus.TRACKING
@@ -146,6 +147,24 @@ def test_a_map_loaded_before_the_node_is_configured_is_the_one_it_opens(make_ben
     assert operator.state() == "unconfigured"
     assert operator.change_state(CONFIGURE)
     assert bench.node._map_id() == "second"
+
+
+def test_a_pose_kept_for_one_map_is_not_used_in_another(make_bench, tmp_path):
+    for name in ("first", "second"):
+        (tmp_path / f"{name}.h5").touch()
+    saved = tmp_path / "pose.json"
+    save_pose(saved, SavedPose(pose(10.0), "first", SECOND))
+    parameters = ("-p", "autostart:=false", "-p", f"map:={tmp_path}/first.h5")
+    parameters += ("-p", f"saved_pose_filepath:={saved}")
+    bench = make_bench(*parameters, opener=fake_opener, active=False)
+    operator = Operator(bench.robot.node)
+    assert operator.change_state(CONFIGURE)
+    assert operator.load_map(tmp_path / "second.h5").result == CODES.RESULT_SUCCESS
+    assert operator.change_state(ACTIVATE)
+    bench.connect()
+    status = bench.ask(3.0)
+    assert (status.status, status.map_id) == (LocalizationStatus.NO_PRIOR, "second")
+    assert "waiting for initialpose" in status.reason
 
 
 class RealBench:
