@@ -64,6 +64,7 @@ class MapFollower:
         self._future: Any = None
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timer = node.create_timer(_PERIOD_S, self._work, clock=steady)
+        self._timer.cancel()
 
     def follow(self, path: str) -> None:
         """Have this map served, from now on; a node that comes later is asked, too."""
@@ -80,6 +81,19 @@ class MapFollower:
             if self._path and (self._stage is _Stage.IDLE or is_old):
                 self._forget_answer()
                 self._move(_Stage.SEARCHING)
+
+    def served(self, *, is_certain: bool) -> None:
+        """An answer was taken: nothing is wrong any more, whoever has mended it.
+
+        Args:
+            is_certain: Whether the answer names the map in use; if it names none, a request that
+                is on its way goes on.
+        """
+        with self._lock:
+            self._problem = self._told = ""
+            if is_certain:
+                self._forget_answer()
+                self._move(_Stage.IDLE)
 
     @property
     def problem(self) -> str:
@@ -98,7 +112,7 @@ class MapFollower:
             return "give it the map of this node by its load_map, or start it anew with that map"
 
     def close(self) -> None:
-        """Stop."""
+        """Stop, for good."""
         with self._lock:
             self._forget_answer()
             self._move(_Stage.IDLE)
@@ -181,6 +195,11 @@ class MapFollower:
 
     def _move(self, stage: _Stage) -> None:
         self._stage, self._since_s = stage, self._clock()
+        # The timer runs only while there is something to do.
+        if stage is _Stage.IDLE:
+            self._timer.cancel()
+        elif self._timer.is_canceled():
+            self._timer.reset()
 
     def _forget_answer(self) -> None:
         if self._future is not None:

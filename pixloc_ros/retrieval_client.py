@@ -136,8 +136,9 @@ class RetrievalClient:
             if error is not None:
                 self._fail(f"retrieve_pose failed: {error}")
                 return
+            response = future.result()
             try:
-                self._answer = read_answer(query, future.result(), self._map_id())
+                self._answer = read_answer(query, response, self._map_id())
             except OtherMapError as problem:
                 self._follower.again()
                 self._fail(f"{problem}: {self._follower.remedy}")
@@ -146,6 +147,7 @@ class RetrievalClient:
                 self._fail(str(problem))
                 return
             self._problem, self._pause_s = "", _FIRST_PAUSE_S
+            self._follower.served(is_certain=bool(response.map_id))
 
     def _fail(self, problem: str) -> None:
         self._problem = problem

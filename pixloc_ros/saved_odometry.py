@@ -9,7 +9,6 @@ import torch
 from pixloc_core.geometry import Pose
 from pixloc_core.localizer.fix import Fix, difference
 from pixloc_core.localizer.state_config import StateConfig
-from pixloc_ros.node_config import NodeConfig
 
 logger = logging.getLogger(__name__)
 
@@ -36,29 +35,31 @@ class SavedOdometry:
     base_frame: str
     odom_from_base: Pose
 
-    def doubt(self, stamp_ns: int, odom_from_base: Pose, config: NodeConfig) -> str:
+    def doubt(
+        self,
+        stamp_ns: int,
+        odom_from_base: Pose,
+        frames: tuple[str, str],
+        config: StateConfig,
+    ) -> str:
         """Why odometry does not tell the motion since, in one line; empty if it does.
 
         Args:
             stamp_ns: Now.
             odom_from_base: Odometry now.
-            config: Names of the frames; speeds and gate of the state machine.
+            frames: Names of the frames of odometry and robot now.
+            config: Speeds and gate of the state machine.
         """
-        then, now = (
-            (self.odom_frame, self.base_frame),
-            (
-                config.odom_frame_id,
-                config.base_frame_id,
-            ),
-        )
-        if then != now:
-            return f"it was of {then[1]!r} in {then[0]!r}, and is of {now[1]!r} in {now[0]!r}"
+        then = (self.odom_frame, self.base_frame)
+        if then != frames:
+            odom, base = frames
+            return f"it was of {then[1]!r} in {then[0]!r}, and is of {base!r} in {odom!r}"
         seconds = (stamp_ns - self.stamp_ns) / 1e9
         if not 0 <= seconds <= _LONGEST_S:
             return f"the pose was saved {seconds:.1f} s ago, expected 0 to {_LONGEST_S:g} s"
         if _is_at_origin(odom_from_base) and not _is_at_origin(self.odom_from_base):
             return "odometry is at its origin: it was started anew"
-        return self._leap(seconds, odom_from_base, config.state)
+        return self._leap(seconds, odom_from_base, config)
 
     def _leap(self, seconds: float, odom_from_base: Pose, config: StateConfig) -> str:
         distance, angle = difference(self.odom_from_base, odom_from_base)
@@ -78,7 +79,8 @@ def resume(
     saved: SavedOdometry,
     stamp_ns: int,
     odom_from_base: Pose | None,
-    config: NodeConfig,
+    frames: tuple[str, str],
+    config: StateConfig,
 ) -> Fix:
     """A saved pose at the stamp of an image: moved by odometry where that is believable.
 
@@ -86,12 +88,13 @@ def resume(
         map_from_base: Pose that was saved.
         saved: Odometry then.
         stamp_ns: Stamp of the image.
-        odom_from_base: Odometry now, or None.
-        config: As in `SavedOdometry.doubt`.
+        odom_from_base: Odometry at that stamp, or None.
+        frames: As in `SavedOdometry.doubt`.
+        config: As there.
     """
-    doubt = "there is none"
+    doubt = "there is none at the stamp of the image"
     if odom_from_base is not None:
-        doubt = saved.doubt(stamp_ns, odom_from_base, config)
+        doubt = saved.doubt(stamp_ns, odom_from_base, frames, config)
         if not doubt:
             then = Fix(saved.stamp_ns, map_from_base, saved.odom_from_base)
             distance, _ = difference(saved.odom_from_base, odom_from_base)

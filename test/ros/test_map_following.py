@@ -174,14 +174,19 @@ def test_a_retrieval_that_cannot_follow_is_named_and_follows_when_it_can(
 
 
 class Stranger:
-    """Serves retrieve_pose for the map `first`, whatever is loaded."""
+    """Serves retrieve_pose for a map, whatever is loaded.
+
+    Attributes:
+        map_id: Of that map.
+    """
 
     def __init__(self, bench: Bench) -> None:
+        self.map_id = "first"
         bench.robot.node.create_service(RetrievePose, "retrieve_pose", self._answer)
         wait(lambda: bench.node._retrieval.is_available, "service")
 
     def _answer(self, request: Any, response: Any) -> Any:
-        response.success, response.map_id = True, "first"
+        response.success, response.map_id = True, self.map_id
         response.images, response.scores = ["0.jpg"], [0.9]
         response.poses = [pose_to_message(pose(10.0) @ BASE_FROM_CAM)]
         return response
@@ -197,7 +202,7 @@ def strange(make_bench, tmp_path: Path) -> Bench:
     for name in ("first", "second"):
         (tmp_path / f"{name}.h5").touch()
     bench = make_bench("-p", f"map:={tmp_path}/first.h5", opener=opener)
-    Stranger(bench)
+    bench.stranger = Stranger(bench)
     return bench
 
 
@@ -219,6 +224,21 @@ def test_a_retrieval_of_somebody_else_stays_and_is_named_with_what_to_do(strange
         f"map of this node: /robot/load_map is not served; start that node anew with {tmp_path}/"
         "second.h5",
     )
+
+
+@pytest.mark.parametrize("map_id", ["second", ""])
+def test_a_problem_is_over_when_somebody_has_mended_it(strange, tmp_path, map_id):
+    assert Operator(strange.robot.node).load_map(tmp_path / "second.h5").result == 0
+    look_until(strange, "is not served; start that node anew with")
+    # Whoever serves it did as told; servers that do not say which map it is are believed.
+    strange.stranger.map_id = map_id
+    for index in range(40):
+        if strange.ask(30.0 + index / 10).prior_source == "retrieval":
+            break
+        wait_a_moment(strange)
+    assert strange.robot.statuses[-1].prior_source == "retrieval"
+    assert strange.node._retrieval.problem == ""
+    assert entry(strange, "localizer: localization")["retrieval_problem"] == ""
 
 
 def test_a_retrieval_of_another_map_from_the_beginning_is_named_with_what_to_do(
@@ -311,6 +331,26 @@ def test_a_node_that_serves_another_map_half_a_minute_later_is_asked_again(asker
     silent.gate.set()
     wait(asker.followed.is_set, "answer")
     assert asker.follower.problem == ""
+
+
+@pytest.mark.parametrize("is_certain", [True, False])
+def test_poses_of_the_map_in_use_end_the_asking_if_they_say_so(asker, spin, is_certain):
+    silent = Silent(spin)
+    asker.follower.follow("/maps/second.h5")
+    wait(lambda: silent.asked, "request")
+    asker.follower.served(is_certain=is_certain)
+    assert (asker.follower._future is None) == is_certain
+    assert asker.follower._timer.is_canceled() == is_certain
+
+
+def test_nothing_is_looked_for_while_there_is_nothing_to_follow(asker, spin):
+    assert asker.follower._timer.is_canceled()
+    asker.follower.follow("/maps/second.h5")
+    assert not asker.follower._timer.is_canceled()
+    silent = Silent(spin)
+    silent.gate.set()
+    wait(asker.followed.is_set, "answer")
+    assert asker.follower._timer.is_canceled()
 
 
 def test_without_load_map_nobody_is_asked_to_follow(asker, spin):

@@ -22,6 +22,7 @@ from robot_calls import CLEANUP, DEACTIVATE, Operator
 
 from pixloc_core.errors import FormatError
 from pixloc_core.localizer.fix import Fix
+from pixloc_core.localizer.state_config import StateConfig
 from pixloc_core.localizer.supervisor import State
 from pixloc_ros.conversions import pose_to_transform
 from pixloc_ros.frames import TreeFrames
@@ -152,7 +153,8 @@ def test_a_file_with_half_an_odometry_is_refused(tmp_path, lacking):
 
 # When odometry is believed
 
-SAVED = SavedOdometry(100 * SECOND, "odom", "base_link", pose(30.0))
+FRAMES = ("odom", "base_link")
+SAVED = SavedOdometry(100 * SECOND, *FRAMES, pose(30.0))
 STARTED_ANEW = "it was started anew"
 
 
@@ -179,20 +181,20 @@ STARTED_ANEW = "it was started anew"
 )
 def test_odometry_is_believed_where_one_run_of_it_can_have_gone(now, seconds, words):
     stamp_ns = SAVED.stamp_ns + round(seconds * SECOND)
-    doubt = SAVED.doubt(stamp_ns, now, NodeConfig())
+    doubt = SAVED.doubt(stamp_ns, now, FRAMES, StateConfig())
     assert words in doubt
     assert bool(doubt) == bool(words)
 
 
 def test_odometry_that_had_not_left_its_origin_is_believed():
-    saved = SavedOdometry(100 * SECOND, "odom", "base_link", pose(0.5))
-    assert saved.doubt(101 * SECOND, pose(0.2), NodeConfig()) == ""
+    saved = SavedOdometry(100 * SECOND, *FRAMES, pose(0.5))
+    assert saved.doubt(101 * SECOND, pose(0.2), FRAMES, StateConfig()) == ""
 
 
-@pytest.mark.parametrize("name", ["odom_frame_id", "base_frame_id"])
-def test_odometry_of_other_frames_is_not_believed(name):
-    doubt = SAVED.doubt(101 * SECOND, pose(30.0), NodeConfig(**{name: "other"}))
-    assert "'other'" in doubt
+@pytest.mark.parametrize("frames", [("other", "base_link"), ("odom", "other")])
+def test_odometry_of_other_frames_is_not_believed(frames):
+    doubt = SAVED.doubt(101 * SECOND, pose(30.0), frames, StateConfig())
+    assert doubt == f"it was of 'base_link' in 'odom', and is of {frames[1]!r} in {frames[0]!r}"
 
 
 # In the pipeline
@@ -234,6 +236,15 @@ def test_a_saved_pose_waits_for_odometry_that_comes_later_than_the_first_images(
 
 def test_without_odometry_a_saved_pose_is_tried_as_it_is_after_two_seconds():
     start = Start()
+    assert start.see(105.0).status == LocalizationStatus.NO_PRIOR
+    outcome = start.see(107.0)
+    assert outcome.prior_source == "saved"
+    assert outcome.map_from_base.t.tolist() == pytest.approx([10.0, 0.0, 0.0])
+
+
+def test_a_saved_pose_is_not_moved_by_odometry_of_before_the_image():
+    start = Start()
+    start.drive(35.0, 104.0)
     assert start.see(105.0).status == LocalizationStatus.NO_PRIOR
     outcome = start.see(107.0)
     assert outcome.prior_source == "saved"
