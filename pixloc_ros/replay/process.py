@@ -15,6 +15,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from pixloc_core.bags.trajectory import NANOSECONDS, Trajectory
@@ -27,7 +28,7 @@ from pixloc_ros.image_pipeline import ImagePipeline
 from pixloc_ros.opening import open_map
 from pixloc_ros.outcome import Outcome
 from pixloc_ros.parameters import Settings
-from pixloc_ros.prior_poses import InitialPose
+from pixloc_ros.prior_poses import InitialPose, configured_pose
 from pixloc_ros.replay.bag_sources import BagFrames, BagPriors
 from pixloc_ros.replay.job import Replayed, ReplayJob, say
 from pixloc_ros.replay.rig import Arrival
@@ -106,20 +107,43 @@ def replay_in_process(job: ReplayJob, pace: ProcessPace) -> Replayed:
     Raises:
         PixlocError: If the map or a setting cannot be used.
     """
-    layout = job.settings.layout
     settings = Settings.of(_parameters(job))
+    with _exact_opencv():
+        worker = _make_worker(job, settings, pace.budget_ms)
+        arrivals = itertools.islice(job.rig.arrivals(job.bag), None, None, pace.every)
+        total = len(job.stamps[:: pace.every])
+        with tqdm(arrivals, total=total, unit="image", disable=None) as progress:
+            for arrival in _due(progress, settings.node.max_rate):
+                worker.take(arrival)
+            worker.finish()
+    return _replayed(job, pace, worker.record)
+
+
+def _make_worker(job: ReplayJob, settings: Settings, budget_ms: float) -> "_Worker":
+    """The node's pipeline, which hears the bag and knows the first pose.
+
+    Raises:
+        PixlocError: If the map or a setting cannot be used.
+    """
+    layout = job.settings.layout
+    server = _retrieval_server(job)
     opened = open_map(settings.node, str(job.map_path))
+    retrieval = None
+    if server is not None:
+        retrieval = LocalRetrieval(server.answer, settings.node.retrieval_results, opened.map_id)
     frames = BagFrames(
         job.bag, layout, settings.node.tf_history, lambda reason: say(f"transform: {reason}")
     )
     priors = BagPriors(job.bag, layout, settings.node, say)
     # What the node would wait for has been heard before an image is looked at.
     config = dataclasses.replace(settings.node, transform_timeout=0.0)
-    retrieval = _retrieval(job, settings, opened.map_id)
     localizer = opened.localizer(settings.core)
     pipeline = ImagePipeline(localizer, frames.frames, config, retrieval, priors.poses)
+    initial = configured_pose(config)
     if job.initial is not None:
-        pipeline.give(InitialPose(job.initial, job.first_ns))
+        initial = InitialPose(job.initial, job.first_ns)
+    if initial is not None:
+        pipeline.give(initial)
     patience_ns = round(settings.node.transform_timeout * NANOSECONDS)
 
     def hear(time_ns: int) -> None:
@@ -127,18 +151,11 @@ def replay_in_process(job: ReplayJob, pace: ProcessPace) -> Replayed:
         frames.hear_until(time_ns + patience_ns)
         priors.hear_until(time_ns)
 
-    worker = _Worker(pipeline, hear, _Record(job.rig.cameras[0].name), pace.budget_ms)
-    arrivals = itertools.islice(job.rig.arrivals(job.bag), None, None, pace.every)
-    total = len(job.stamps[:: pace.every])
-    with _exact_opencv(), tqdm(arrivals, total=total, unit="image", disable=None) as progress:
-        for arrival in _due(progress, settings.node.max_rate):
-            worker.take(arrival)
-        worker.finish()
-    return _replayed(job, pace, worker.record)
+    return _Worker(pipeline, hear, _Record(job.rig.cameras[0].name), budget_ms)
 
 
-def _retrieval(job: ReplayJob, settings: Settings, map_id: str) -> LocalRetrieval | None:
-    """The server of the retrieval node, in this process.
+def _retrieval_server(job: ReplayJob) -> RetrievalServer | None:
+    """The server of the retrieval node, in this process; torch's threads stay as they are.
 
     Raises:
         MapError: If there is no index that can be used.
@@ -146,9 +163,12 @@ def _retrieval(job: ReplayJob, settings: Settings, map_id: str) -> LocalRetrieva
     if job.retrieval is None:
         return None
     config = RetrievalNodeConfig(map=str(job.map_path), **job.retrieval)
-    server = RetrievalServer(config)
+    server, threads = RetrievalServer(config), torch.get_num_threads()
     server.open()
-    return LocalRetrieval(server.answer, settings.node.retrieval_results, map_id)
+    # Its own number is for a process of its own. Here that of the localizer holds, set when the
+    # map is opened, or, with num_threads=0, left as it was.
+    torch.set_num_threads(threads)
+    return server
 
 
 @contextmanager
@@ -216,7 +236,7 @@ def _parameters(job: ReplayJob) -> dict[str, Any]:
     """Parameters as the node of a replay over DDS would have them."""
     values = node_values(job.settings.parameters, job.settings.layout)
     values = {name: v for name, v in values.items() if not name.startswith(_OF_ROS)}
-    return {**values, "map": str(job.map_path)}
+    return {**values, "map": str(job.map_path), "saved_pose_filepath": ""}
 
 
 def _replayed(job: ReplayJob, pace: ProcessPace, record: _Record) -> Replayed:

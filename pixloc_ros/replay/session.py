@@ -42,7 +42,7 @@ _NUM_DOMAINS = 101
 _DOMAIN = "ROS_DOMAIN_ID"
 _CLOCK = "/clock"
 # Seconds in which nodes that run already make themselves known; 1.6 s were seen.
-_DISCOVERY_S = 4.0
+DISCOVERY_S = 4.0
 
 
 class ReplayError(PixlocError):
@@ -63,6 +63,8 @@ class ReplayPlan:
         layout: Topics and frames of the bag.
         start_timeout_s: Longest time for the nodes to come up.
         retrieval: Parameters of a retrieval node besides its map; None: there is none.
+        saved_pose: File in which the node keeps its pose; None: it starts and ends without. That
+            of the parameters is the robot's, and is neither read nor written.
     """
 
     name: str
@@ -74,6 +76,7 @@ class ReplayPlan:
     layout: BagLayout = field(default_factory=BagLayout)
     start_timeout_s: float = 60.0
     retrieval: Mapping[str, Any] | None = None
+    saved_pose: Path | None = None
 
 
 class ReplaySession:
@@ -104,7 +107,7 @@ class ReplaySession:
 
     def __enter__(self) -> "ReplaySession":
         # A domain chosen here is free.
-        patience_s = _DISCOVERY_S if _DOMAIN in os.environ else 0.0
+        patience_s = DISCOVERY_S if _DOMAIN in os.environ else 0.0
         domain = use_own_domain()
         use_image_profile()
         self._context = Context()
@@ -325,4 +328,5 @@ def _parameters(plan: ReplayPlan, rig: BagRig) -> dict[str, Any]:
         "map": str(plan.map_path),
         "image_transport": rig.transport,
         "use_sim_time": True,
+        "saved_pose_filepath": str(plan.saved_pose or ""),
     }

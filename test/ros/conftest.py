@@ -57,12 +57,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 # Participants of a test that is over may be heard of for a while: every test has its own domain.
 DOMAINS = itertools.cycle(random.sample(range(1, 101), 100))
 
-# Modules whose tests start nodes through a replay, which chooses a domain itself.
-REPLAYS = {
-    *("test_demo", "test_replay_command", "test_replay_faults", "test_replay_priors"),
-    *("test_replay_rig", "test_restart", "test_soak"),
-}
-
 
 def claim_domain() -> tuple[int, socket.socket]:
     """A domain in which nobody is, and nobody was for the last tests.
@@ -83,13 +77,15 @@ def claim_domain() -> tuple[int, socket.socket]:
 
 
 @pytest.fixture(autouse=True)
-def ros_domain(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+def ros_domain(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """Domain of this test, on this machine alone; processes that it starts take it over."""
+    from pixloc_ros.replay import session
+
     domain, claim = claim_domain()
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
-    if request.path.stem in REPLAYS:
-        monkeypatch.delenv("ROS_DOMAIN_ID")
+    # Nobody else can be in it: replays need not look first.
+    monkeypatch.setattr(session, "DISCOVERY_S", 0.0)
     yield domain
     claim.close()
 

@@ -36,12 +36,11 @@ def drive(tmp_path_factory: pytest.TempPathFactory) -> ToyDrive:
 
 @contextmanager
 def playing(
-    drive: ToyDrive, bag: Path, folder: Path, **parameters: Any
+    drive: ToyDrive, bag: Path, folder: Path, **options: Any
 ) -> Iterator[tuple[ReplaySession, threading.Thread]]:
     """A node that was told where the robot is, and a thread that plays the bag to it."""
-    plan = ReplayPlan(
-        bag.name, bag, drive.map_path, folder / "node.log", rate=RATE, parameters=parameters
-    )
+    log = folder / "node.log"
+    plan = ReplayPlan(bag.name, bag, drive.map_path, log, rate=RATE, **options)
     stop, truth = threading.Event(), drive.map_from_base
     with ReplaySession(plan) as session:
         session.wait_until_ready()
@@ -107,8 +106,8 @@ def test_images_half_a_second_late_give_the_same_trajectory(drive, tmp_path):
 
 def test_the_node_ends_in_order_in_the_middle_of_a_bag(drive, tmp_path):
     saved = tmp_path / "pose.json"
-    parameters = {"saved_pose_filepath": str(saved), "save_pose_rate": 0.01}
-    with playing(drive, drive.bag, tmp_path, **parameters) as (session, _):
+    options = {"saved_pose": saved, "parameters": {"save_pose_rate": 0.01}}
+    with playing(drive, drive.bag, tmp_path, **options) as (session, _):
         wait(lambda: session.recorder.newest_pose_ns, "pose", 60.0)
         newest = session.recorder.newest_sent_ns
         wait(lambda: session.recorder.newest_sent_ns > newest, "image in work")
