@@ -25,7 +25,9 @@ class StateConfig:
         ge=0.0,
     )
     confirm_given: int = setting(
-        1, doc="The same for a pose that a person or a filter gave.", ge=1
+        1,
+        doc="The same for a pose that a person gave, or the filter that prior_source names.",
+        ge=1,
     )
     max_init_failures: int = setting(
         5, doc="Images without a pose while initializing before the start is given up.", ge=1

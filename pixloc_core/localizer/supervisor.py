@@ -169,8 +169,8 @@ class Supervisor:
 
         Args:
             fix: Where the robot is said to be.
-            given: By a person or a filter, who may know; otherwise by a guess of our own, which
-                more images must confirm.
+            given: By a person, or a filter named for it, who may know; otherwise it is a guess,
+                which more images must confirm.
         """
         self._fix = None
         self._candidate = _Candidate(fix, self.config.confirm_given, 0)

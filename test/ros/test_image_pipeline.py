@@ -294,14 +294,26 @@ def test_robot_that_is_sought_in_the_whole_map_is_not_first_looked_for_where_a_f
     assert retrieval.asked == 1
 
 
-def test_filter_after_a_loss_must_be_confirmed_like_any_guess():
-    bench = Bench(prior_poses=filter_at(50.0), odometry=False, state=StateConfig(forget_after=0.0))
-    assert bench.run(1.0).published
+GUESSED = [False, False, False, True]
+
+
+@pytest.mark.parametrize(("source", "first"), [("auto", GUESSED), ("tf", [True] * 4)])
+def test_a_filter_is_a_guess_unless_it_is_named_and_always_after_a_loss(source, first):
+    bench = Bench(
+        prior_poses=filter_at(50.0),
+        prior_source=source,
+        tf_broadcast=False,
+        odometry=False,
+        state=StateConfig(forget_after=0.0),
+    )
+    if source == "tf":
+        for second in range(1, 11):
+            bench.add("map", "base_link", second * SECOND, pose(50.0))
+    assert [bench.run(1.0 + tenth / 5).published for tenth in range(4)] == first
     for tenth in range(1, 7):
-        bench.run(1.0 + tenth / 10, value=5)
+        bench.run(2.0 + tenth / 10, value=5)
     assert bench.pipeline.state[0] is State.LOST
-    published = [bench.run(5.0 + tenth / 5).published for tenth in range(4)]
-    assert published == [False, False, False, True]
+    assert [bench.run(5.0 + tenth / 5).published for tenth in range(4)] == GUESSED
 
 
 @pytest.mark.parametrize(("problem", "search"), [("", False), ("another map", True)])
