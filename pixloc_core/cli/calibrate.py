@@ -225,9 +225,7 @@ def _verdict(unseen: "Mapping[str, Consistency]") -> tuple[bool, str]:
     """Whether the covariances hold, and the line that says so."""
     from pixloc_core.evaluation.calibration_verdict import calibration_shortfalls
 
-    missed = [
-        line for name, found in unseen.items() for line in calibration_shortfalls(name, found)
-    ]
+    missed = calibration_shortfalls(unseen)
     if missed:
         return False, f"FAILED: {'; '.join(missed)}"
     seen = [
