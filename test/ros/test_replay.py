@@ -1,5 +1,6 @@
 """A replayed bag arrives as it was recorded, at its pace, without the answer in it."""
 
+import os
 import socket
 import threading
 import time
@@ -24,7 +25,7 @@ from pixloc_core.geometry import Camera, Pose
 from pixloc_ros.conversions import stamp_to_ns
 from pixloc_ros.interfaces import TFMessage
 from pixloc_ros.replay.player import ReplayConfig, Replayer
-from pixloc_ros.replay.session import is_free
+from pixloc_ros.replay.session import is_free, use_own_domain
 
 pytestmark = pytest.mark.ros
 SECOND = 1_000_000_000
@@ -142,6 +143,22 @@ def test_a_replay_ends_soon_when_it_is_stopped(bag, ros) -> None:
     assert not thread.is_alive()
     player.destroy_node()
     assert rclpy.ok()
+
+
+def test_a_replay_takes_the_domain_that_the_environment_names(ros_domain: int) -> None:
+    assert use_own_domain() == ros_domain
+
+
+def test_a_replay_chooses_a_domain_that_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ROS_DOMAIN_ID")
+    first = use_own_domain()
+    assert os.environ["ROS_DOMAIN_ID"] == str(first)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as somebody:
+        somebody.bind(("", 7400 + 250 * first))
+        monkeypatch.delenv("ROS_DOMAIN_ID")
+        second = use_own_domain()
+    assert second != first
+    assert {first, second} <= set(range(1, 102))
 
 
 def test_a_domain_whose_discovery_port_is_taken_is_not_free() -> None:

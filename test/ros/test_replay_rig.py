@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from same_poses import assert_same_poses
 from toy_bags import LAYOUT, RIG_OFFSET_NS, copied, entry, rig_entries, write_entries
 from toy_drive import ToyDrive, make_drive
 
@@ -142,18 +143,20 @@ def test_images_are_left_out_beyond_max_rate(
     assert set((stamps[1:] - stamps[:-1]).tolist()) == {400_000_000}
 
 
-def test_a_rig_over_dds_gives_the_same_files(drive: ToyDrive, done: Path, tmp_path: Path) -> None:
+def test_a_rig_over_dds_gives_the_poses_of_a_replay_in_process(
+    drive: ToyDrive, tmp_path: Path
+) -> None:
     # One camera is black: only where both are heard and grouped are there poses at its stamps.
     bag = write_entries(tmp_path / "bag", rig_entries(drive, raw=True, blind="cam0"))
-    assert replay(drive, bag, tmp_path / "out", RIG, "--rate", "0.4") == 0
-    found = summary(tmp_path / "out")
+    assert in_process(drive, bag, tmp_path / "process", RIG) == 0
+    assert replay(drive, bag, tmp_path / "out", RIG, "--rate", "0.3") == 0
     log = (tmp_path / "out" / "node.log").read_text()
-    assert found["images"]["total"] == COUNT
-    assert found["images"]["published"] >= 2, log
-    assert found["availability"]["of_taken"] == 1.0, log
-    assert found["ate"]["position"]["rmse"] < 0.03
-    stamps = set(read_tum(tmp_path / "out" / "estimate.tum").stamps_ns.tolist())
-    assert stamps <= set(drive.map_from_base.stamps_ns.tolist())
+    assert summary(tmp_path / "out")["availability"]["of_taken"] == 1.0, log
+    expected = read_tum(tmp_path / "process" / "estimate.tum")
+    assert expected.stamps_ns.tolist() == drive.map_from_base.stamps_ns.tolist()
+    found = read_tum(tmp_path / "out" / "estimate.tum")
+    assert_same_poses(found, expected, at_least=COUNT // 2)
+    assert set(found.stamps_ns.tolist()) <= set(expected.stamps_ns.tolist())
     with (tmp_path / "out" / "images.csv").open() as file:
         assert len(list(csv.DictReader(file))) == COUNT
     with (tmp_path / "out" / "latency.csv").open() as file:
