@@ -20,57 +20,70 @@ NUM_QUERIES = 24
 
 @pytest.fixture(scope="module")
 def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Feature map, and lists of queries with times."""
+    """Feature map, and two lists of queries with times: "queries" and "others"."""
     folder = tmp_path_factory.mktemp("room")
     world = ToyWorld()
     sfm, images = world.write(folder)
-    (images / "q").mkdir()
-    generator = torch.Generator().manual_seed(0)
-    truth, start, cameras, times = {}, {}, [], []
-    parameters = " ".join(str(number) for number in CAMERA["params"])
-    for index in range(NUM_QUERIES):
-        name = f"q/{index:02d}.png"
-        xi = 0.02 * torch.randn(2, 6, generator=generator, dtype=torch.float64)
-        truth[name] = world.cam_from_map[1 + index // 5].retract(xi[0])
-        start[name] = truth[name].retract(xi[1])
-        image, _ = world.render(truth[name])
-        cv2.imwrite(str(images / name), image[..., ::-1])
-        cameras.append(f"{name} PINHOLE 320 240 {parameters}")
-        times.append(f"{1 + 0.2 * index:.1f} {name}")
-    write_poses(folder / "gt.txt", truth)
-    write_poses(folder / "init.txt", start)
-    (folder / "queries.txt").write_text("\n".join(cameras))
-    (folder / "times.txt").write_text("\n".join(times))
+    write_queries(world, folder, "queries", seed=0)
+    write_queries(world, folder, "others", seed=2)
     sources = ["--sfm", str(sfm), "--images", str(images)]
     assert main(["map", "build", *sources, "--out", f"{folder}/map.h5", TRAINING_FREE]) == 0
     return folder
 
 
+def write_queries(world: ToyWorld, folder: Path, name: str, seed: int) -> None:
+    """Images near those of the map, and their lists: cameras, times, true and initial poses."""
+    (folder / "images" / name).mkdir()
+    generator = torch.Generator().manual_seed(seed)
+    truth, start, cameras, times = {}, {}, [], []
+    parameters = " ".join(str(number) for number in CAMERA["params"])
+    for index in range(NUM_QUERIES):
+        image_name = f"{name}/{index:02d}.png"
+        xi = 0.02 * torch.randn(2, 6, generator=generator, dtype=torch.float64)
+        truth[image_name] = world.cam_from_map[1 + index // 5].retract(xi[0])
+        start[image_name] = truth[image_name].retract(xi[1])
+        image, _ = world.render(truth[image_name])
+        cv2.imwrite(str(folder / "images" / image_name), image[..., ::-1])
+        cameras.append(f"{image_name} PINHOLE 320 240 {parameters}")
+        times.append(f"{1 + 0.2 * index:.1f} {image_name}")
+    write_poses(folder / f"{name}_gt.txt", truth)
+    write_poses(folder / f"{name}_init.txt", start)
+    (folder / f"{name}.txt").write_text("\n".join(cameras))
+    (folder / f"{name}_times.txt").write_text("\n".join(times))
+
+
+def write_bag(room: Path, out: str, name: str, truth: str) -> Path:
+    """Bag of a list of `write_queries`, with the poses of a file as ground truth."""
+    lists = ["--list", f"{room}/{name}_times.txt", "--queries", f"{room}/{name}.txt"]
+    poses = ["--images", f"{room}/images", "--gt", f"{room}/{truth}"]
+    assert main(["bag", *lists, *poses, "--out", f"{room}/{out}"]) == 0
+    return room / out
+
+
 @pytest.fixture(scope="module")
 def bag(room: Path) -> Path:
-    lists = ["--list", f"{room}/times.txt", "--queries", f"{room}/queries.txt"]
-    poses = ["--images", f"{room}/images", "--gt", f"{room}/gt.txt"]
-    assert main(["bag", *lists, *poses, "--out", f"{room}/bag"]) == 0
-    return room / "bag"
+    return write_bag(room, "bag", "queries", "queries_gt.txt")
+
+
+@pytest.fixture(scope="module")
+def other_bag(room: Path) -> Path:
+    return write_bag(room, "other", "others", "others_gt.txt")
 
 
 @pytest.fixture(scope="module")
 def doubtful_bag(room: Path) -> Path:
-    """The same images with a truth that is 4 mm and 0.2 degrees off, in random directions."""
+    """Images of `bag` with a truth that is 4 mm and 0.2 degrees off, in random directions."""
     generator = torch.Generator().manual_seed(1)
     noise = 0.004 * torch.randn(NUM_QUERIES, 6, generator=generator, dtype=torch.float64)
-    truth = read_poses(room / "gt.txt")
+    truth = read_poses(room / "queries_gt.txt")
     moved = {name: truth[name].retract(xi) for name, xi in zip(truth, noise, strict=True)}
     write_poses(room / "doubtful.txt", moved)
-    lists = ["--list", f"{room}/times.txt", "--queries", f"{room}/queries.txt"]
-    poses = ["--images", f"{room}/images", "--gt", f"{room}/doubtful.txt"]
-    assert main(["bag", *lists, *poses, "--out", f"{room}/doubtful"]) == 0
-    return room / "doubtful"
+    return write_bag(room, "doubtful", "queries", "doubtful.txt")
 
 
 def from_list(room: Path, out: Path, *options: str) -> list[str]:
     lists = ["--queries", f"{room}/queries.txt", "--images", f"{room}/images"]
-    poses = ["--poses", f"{room}/init.txt", "--gt", f"{room}/gt.txt"]
+    poses = ["--poses", f"{room}/queries_init.txt", "--gt", f"{room}/queries_gt.txt"]
     return [*command(room, out), *lists, *poses, *options]
 
 
@@ -123,10 +136,28 @@ def test_a_bag_calibrates(
 ) -> None:
     out = tmp_path / "covariance.yaml"
     options = ["--bag", str(bag), "--offset", "0.03", "0.5"]
-    assert main([*command(room, out), *options]) in (0, 1)
-    assert "bag, after" in capsys.readouterr().out
+    assert main([*command(room, out), *options]) == 0
+    printed = capsys.readouterr().out
+    assert "bag, after" in printed
+    assert printed.splitlines()[-1].startswith("PASSED: bag, blocks by the others: within 2 sigma")
     assert f"bag ({NUM_QUERIES} poses)" in " ".join(out.read_text().replace("# ", "").split())
     assert settings_of(out)["floor_px"] > 0
+
+
+def test_another_bag_that_the_fit_holds_for_passes(
+    room: Path,
+    bag: Path,
+    other_bag: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "covariance.yaml"
+    options = ["--bag", str(bag), "--judge", str(other_bag), "--offset", "0.03", "0.5"]
+    assert main([*command(room, out), *options]) == 0
+    verdict = capsys.readouterr().out.splitlines()[-1]
+    assert verdict.startswith("PASSED: other, unseen: within 2 sigma")
+    assert verdict in " ".join(out.read_text().replace("# ", "").split())
+    assert f"bag ({NUM_QUERIES} poses)." in " ".join(out.read_text().replace("# ", "").split())
 
 
 def test_a_bag_that_the_fit_does_not_hold_for_fails(
@@ -199,7 +230,7 @@ def test_too_few_poses_are_refused(
     few.mkdir()
     shutil.copy(room / "map.h5", few)
     (few / "images").symlink_to(room / "images")
-    for name in ("init.txt", "gt.txt", "queries.txt"):
+    for name in ("queries_init.txt", "queries_gt.txt", "queries.txt"):
         lines = (room / name).read_text().splitlines()
         (few / name).write_text("\n".join(lines[:3]))
     assert main(from_list(few, tmp_path / "c.yaml")) == 2
