@@ -350,12 +350,15 @@ class LocalizerNode(LifecycleNode):
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
 
-    def close(self) -> None:
-        """Finish the image in work and stop."""
+    def close(self) -> bool:
+        """Finish the image in work and stop; whether nothing of it is left in other threads."""
         self._end_session()
         self._engine = None
+        is_over = self._commands.close()
+        self._retrieval.close()
         self._log_handler.detach()
         self.destroy_node()
+        return is_over
 
 
 def main(args: list[str] | None = None) -> int:

@@ -1,5 +1,6 @@
 """What every node of this package does around its work: command line, spinning, an orderly end."""
 
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -19,7 +20,8 @@ def run_node(make: Callable[[], Any], name: str, usage: str, args: list[str] | N
     """Run a node until it is told to stop.
 
     Args:
-        make: Makes the node, which has `close`; may raise ConfigError.
+        make: Makes the node, which has `close`, true if no thread of it goes on; may raise
+            ConfigError.
         name: Of the node, for its log.
         usage: Said for `--help`, and for words that are no ROS arguments.
         args: Command line; that of the process if not given.
@@ -44,6 +46,11 @@ def run_node(make: Callable[[], Any], name: str, usage: str, args: list[str] | N
         rclpy.spin(node)
     # Ctrl-C reaches a launched node twice: from the terminal and from ros2 launch.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    node.close()
+    is_over = node.close()
     rclpy.try_shutdown()
+    if not is_over:
+        # A thread that is in the middle of PyTorch when the interpreter ends aborts the process.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
     return 0

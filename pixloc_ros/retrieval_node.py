@@ -13,7 +13,7 @@ from rclpy.node import Node
 
 from pixloc_ros.interfaces import LoadMap, RetrievePose
 from pixloc_ros.log_forwarding import Complaints, NodeLogHandler
-from pixloc_ros.map_loading import answer_load_map
+from pixloc_ros.map_loading import MapLoader
 from pixloc_ros.node_main import run_node
 from pixloc_ros.parameters import declare, unknown_overrides
 from pixloc_ros.retrieval_config import RetrievalNodeConfig
@@ -46,7 +46,8 @@ class RetrievalNode(Node):
         self.create_service(RetrievePose, "retrieve_pose", self._on_request)
         # A group of its own: while a map is opened, the others are called.
         group = ReentrantCallbackGroup()
-        self.create_service(LoadMap, "~/load_map", self._on_load_map, callback_group=group)
+        self._loader = MapLoader(self, self._server.load)
+        self.create_service(LoadMap, "~/load_map", self._loader.answer, callback_group=group)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(DIAGNOSTICS_PERIOD_S, self._report, clock=steady)
@@ -60,9 +61,6 @@ class RetrievalNode(Node):
             self._complaints.say("request", f"request refused: {response.message}")
         return response
 
-    async def _on_load_map(self, request: Any, response: Any) -> Any:
-        return await answer_load_map(self, request, response, self._server.load)
-
     def _report(self) -> None:
         name = str(self.get_fully_qualified_name()).lstrip("/")
         status = diagnose(name, self._server.state)
@@ -70,11 +68,13 @@ class RetrievalNode(Node):
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
 
-    def close(self) -> None:
-        """Give up what is being made, and stop."""
-        self._server.stop()
+    def close(self) -> bool:
+        """Give up what is being made, and stop; whether nothing of it is left in other threads."""
+        # Who waits for a map goes on when the server has stopped: that takes no time.
+        is_over = self._server.stop() and self._loader.close()
         self._log_handler.detach()
         self.destroy_node()
+        return is_over
 
 
 def diagnose(node_name: str, state: ServerState) -> DiagnosticStatus:

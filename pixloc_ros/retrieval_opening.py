@@ -39,6 +39,7 @@ class _Places:
 def open_index(
     config: RetrievalNodeConfig,
     map_path: str,
+    check: Callable[[], None],
     on_making: Callable[[], None],
     progress: Progress,
 ) -> RetrievalIndex:
@@ -49,8 +50,9 @@ def open_index(
     Args:
         config: Settings.
         map_path: The map.
-        on_making: Called once, before an index is made.
-        progress: As in `RetrievalIndex.build`.
+        check: Called between the stages; what it raises ends the opening.
+        on_making: Called once, before an index is made; the same.
+        progress: As in `RetrievalIndex.build`; the same.
 
     Raises:
         ConfigError: If no map is given, or FAISS or the device is missing.
@@ -63,6 +65,7 @@ def open_index(
     if not map_path:
         raise ConfigError("parameter map is empty, expected a file made by `pixloc map build`")
     feature_map = FeatureMap.open(map_path)
+    check()
     places = _places(config, map_path)
     device = config.descriptor.device
     try:
@@ -75,7 +78,9 @@ def open_index(
         index = RetrievalIndex.build(
             feature_map, places.images, config.descriptor, config.search, progress
         )
+        check()
         _keep(index, places.index)
+    check()
     index.descriptor.load()
     return index
 

@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sensor_msgs.msg import CameraInfo
@@ -13,7 +14,7 @@ from pixloc_core.geometry import Camera
 from pixloc_core.retrieval.index import RetrievalIndex
 from pixloc_ros.conversions import CameraReader, pose_to_message
 from pixloc_ros.image_conversions import compressed_to_array, image_to_array
-from pixloc_ros.map_loading import NotNowError
+from pixloc_ros.map_loading import PATIENCE_S, NotNowError
 from pixloc_ros.retrieval_config import RetrievalNodeConfig
 from pixloc_ros.retrieval_opening import open_index
 
@@ -59,14 +60,16 @@ class _Opening:
     """A map on its way to be served.
 
     Attributes:
-        path: Its file.
+        path: Its file, as it was asked for.
+        file: The same, by the one name that it has however it is asked for.
         progress: How far it is, in one line.
         given_up: Why it shall not be served any more; empty: it shall.
         error: Why it is not served, once it is over; None: it is.
     """
 
     def __init__(self, path: str) -> None:
-        self.path, self.progress, self.given_up = path, _OPENING, ""
+        self.path, self.file = path, Path(path).resolve()
+        self.progress, self.given_up = _OPENING, ""
         self.error: Exception | None = None
 
     def on_progress(self, done: int, total: int) -> None:
@@ -93,6 +96,9 @@ class RetrievalServer:
         self._map_path, self._problem = config.map, ""
         # Those on their way, in the order in which they were asked for.
         self._openings: list[_Opening] = []
+        # The one asked for last, and the one whose index is being made.
+        self._wanted: _Opening | None = None
+        self._making: _Opening | None = None
         self._changed = threading.Condition()
         self._requests = self._refused = 0
         self._last_refusal, self._latency_ms = "", 0.0
@@ -112,9 +118,10 @@ class RetrievalServer:
     def load(self, map_path: str) -> None:
         """Go on in another map: open its index, or make it; returns when it is served.
 
-        The one in use answers until then, and stays if this fails. An index of yet another map
-        that is still being made is given up as soon as this one is known to be usable. If this
-        map is being opened already, that is waited for. May be called in any thread.
+        The one in use answers until then, and stays if this fails. Other maps that were asked for
+        before are given up when this one is served, not earlier: it may fail. One index is made at
+        a time. If this map is being opened already, that is waited for. May be called in any
+        thread.
 
         Raises:
             NotNowError: If it was given up for a later one.
@@ -129,11 +136,19 @@ class RetrievalServer:
         if opening.error is not None:
             raise opening.error
 
-    def stop(self) -> None:
-        """Give up the making of an index; nothing of it is left behind."""
+    def stop(self, patience_s: float = PATIENCE_S) -> bool:
+        """Give up what is being opened; whether nothing of it is left behind.
+
+        Args:
+            patience_s: How long a stage that cannot be interrupted is waited for.
+        """
         with self._changed:
             self._give_up(self._openings, "the node ends")
-            self._changed.wait_for(lambda: not self._openings)
+            is_over = self._changed.wait_for(lambda: not self._openings, patience_s)
+            left = ", ".join(opening.path for opening in self._openings)
+        if not is_over:
+            logger.warning("still being opened after %g s, and left at that: %s", patience_s, left)
+        return is_over
 
     @property
     def state(self) -> ServerState:
@@ -191,12 +206,17 @@ class RetrievalServer:
 
     def _begin(self, map_path: str) -> tuple[_Opening, bool]:
         """The opening of a map, and whether it is a new one."""
+        opening = _Opening(map_path)
         with self._changed:
-            for opening in self._openings:
-                if opening.path == map_path and not opening.given_up:
-                    return opening, False
-            opening = _Opening(map_path)
+            for other in self._openings:
+                if other.file == opening.file and not other.given_up:
+                    # It is the newest wish now.
+                    self._openings.remove(other)
+                    self._openings.append(other)
+                    self._wanted = other
+                    return other, False
             self._openings.append(opening)
+            self._wanted = opening
             self._problem = ""
             if self._index is None:
                 self._map_path = map_path
@@ -216,7 +236,8 @@ class RetrievalServer:
             index = open_index(
                 self._config,
                 opening.path,
-                lambda: self._give_up_before(opening),
+                opening.check,
+                lambda: self._take_turn(opening),
                 opening.on_progress,
             )
             self._serve(opening, index)
@@ -225,30 +246,36 @@ class RetrievalServer:
             raise
         finally:
             with self._changed:
-                # One given up says nothing about the map that it was given up for.
-                if not opening.given_up:
+                # Others say nothing about the map that was asked for last.
+                if opening is self._wanted:
                     self._problem = _describe(opening.error)
                 self._openings.remove(opening)
+                if self._making is opening:
+                    self._making = None
                 self._changed.notify_all()
+
+    def _take_turn(self, opening: _Opening) -> None:
+        """Wait until no other index is being made."""
+        with self._changed:
+            if self._making is not None:
+                opening.progress = f"the index is made after that of {self._making.path}"
+            self._changed.wait_for(lambda: self._making in (None, opening) or opening.given_up)
+            opening.check()
+            self._making = opening
 
     def _serve(self, opening: _Opening, index: RetrievalIndex) -> None:
         with self._changed:
             opening.check()
             self._index, self._map_path = index, opening.path
-        self._give_up_before(opening)
+            before = self._openings[: self._openings.index(opening)]
+            self._give_up(before, f"{opening.path} is served")
         logger.info("index of %d images is ready: %s", len(index), opening.path)
 
-    def _give_up_before(self, opening: _Opening) -> None:
-        """Give up the maps that were asked for before this one."""
-        with self._changed:
-            opening.check()
-            before = self._openings[: self._openings.index(opening)]
-            self._give_up(before, f"{opening.path} is asked for")
-
-    @staticmethod
-    def _give_up(openings: list[_Opening], why: str) -> None:
+    def _give_up(self, openings: list[_Opening], why: str) -> None:
+        """With the lock."""
         for opening in openings:
             opening.given_up = opening.given_up or why
+        self._changed.notify_all()
 
 
 def _describe(error: Exception | None) -> str:

@@ -9,7 +9,7 @@ from std_srvs.srv import Empty, SetBool
 
 from pixloc_core.errors import FrameError
 from pixloc_ros.interfaces import LoadMap, SetInitialPose
-from pixloc_ros.map_loading import NotNowError, answer_load_map
+from pixloc_ros.map_loading import MapLoader, NotNowError
 
 
 class Controlled(Protocol):
@@ -65,7 +65,12 @@ class Services:
         create(SetBool, "trigger", self._trigger)
         # A group of its own: while a map is opened, nothing else of its group is called.
         group = ReentrantCallbackGroup()
-        create(LoadMap, "load_map", self._load_map, callback_group=group)
+        self._loader = MapLoader(node, self._open_map, controlled.use_map)
+        create(LoadMap, "load_map", self._loader.answer, callback_group=group)
+
+    def close(self) -> bool:
+        """Wait for a map that is being opened, some seconds; whether none is any more."""
+        return self._loader.close()
 
     def _set_initial_pose(self, request: Any, response: Any) -> Any:
         try:
@@ -89,16 +94,11 @@ class Services:
         response.success = True
         return response
 
-    async def _load_map(self, request: Any, response: Any) -> Any:
-        """Opens in a thread: images are localized in the old map meanwhile."""
-        controlled = self._controlled
-
-        def open_map(path: str) -> Any:
-            if not self._is_loading.acquire(blocking=False):
-                raise NotNowError("another map is being opened")
-            try:
-                return controlled.open_map(path)
-            finally:
-                self._is_loading.release()
-
-        return await answer_load_map(self._node, request, response, open_map, controlled.use_map)
+    def _open_map(self, path: str) -> Any:
+        """In a thread: images are localized in the old map meanwhile."""
+        if not self._is_loading.acquire(blocking=False):
+            raise NotNowError("another map is being opened")
+        try:
+            return self._controlled.open_map(path)
+        finally:
+            self._is_loading.release()

@@ -24,7 +24,8 @@ from pixloc_core.retrieval.vlad import VladConfig
 from pixloc_ros.conversions import ns_to_stamp, pose_from_message, pose_to_message
 from pixloc_ros.image_conversions import array_to_image
 from pixloc_ros.interfaces import LoadMap, LocalizationStatus, RetrievePose
-from pixloc_ros.map_follower import MapFollower
+from pixloc_ros.localizer_node import LocalizerNode
+from pixloc_ros.map_follower import MapFollower, _Stage
 from pixloc_ros.opening import open_map
 from pixloc_ros.retrieval_node import RetrievalNode
 
@@ -360,3 +361,13 @@ def test_without_load_map_nobody_is_asked_to_follow(asker, spin):
     while time.monotonic() < wait_s:
         assert not silent.asked
         time.sleep(0.05)
+
+
+def test_a_node_that_ends_looks_for_nobody_any_more(ros):
+    ros()
+    node = LocalizerNode(lambda config, path: FakeMap())
+    follower = node._retrieval._follower
+    node._retrieval.follow("/maps/second.h5")
+    assert follower._stage is _Stage.SEARCHING
+    assert node.close()
+    assert follower._stage is _Stage.IDLE

@@ -10,11 +10,16 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from retrieval_bench import Floor, RetrievalBench, message_of, view, wait
 from robot_calls import Operator
 
+from pixloc_core.errors import MapError
+from pixloc_core.map.feature_map import FeatureMap
 from pixloc_core.retrieval.index import RetrievalIndex
 from pixloc_core.retrieval.index_file import index_path
 from pixloc_ros import retrieval_server
 from pixloc_ros.interfaces import LoadMap
+from pixloc_ros.map_loading import NotNowError
+from pixloc_ros.retrieval_config import RetrievalNodeConfig
 from pixloc_ros.retrieval_opening import open_index
+from pixloc_ros.retrieval_server import RetrievalServer
 
 pytest.importorskip("faiss", reason="needs faiss-cpu (the extra `retrieval`)")
 
@@ -81,23 +86,34 @@ class Gate:
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, held: Path) -> None:
-        self.held, self.entered, self.opened = held, threading.Event(), threading.Event()
+        self.held = held.resolve()
+        self.entered, self.opened = threading.Event(), threading.Event()
         self.count = 0
         monkeypatch.setattr(retrieval_server, "open_index", self._open)
 
-    def _open(self, config, path, on_making, progress) -> RetrievalIndex:
-        if path == str(self.held):
+    def _open(self, config, path, check, on_making, progress) -> RetrievalIndex:
+        if Path(path).resolve() == self.held:
             self.count += 1
             on_making()
             self.entered.set()
             while not self.opened.wait(0.05):
                 progress(1, 6)
-        return open_index(config, path, on_making, progress)
+        return open_index(config, path, check, on_making, progress)
 
 
-def waiting() -> int:
-    """How many requests wait for a map."""
-    return sum(thread.name == "load_map" for thread in threading.enumerate())
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Maps that the server was asked for."""
+    paths: list[str] = []
+    begin = RetrievalServer._begin
+
+    def record(self, map_path: str):
+        found = begin(self, map_path)
+        paths.append(map_path)
+        return found
+
+    monkeypatch.setattr(RetrievalServer, "_begin", record)
+    return paths
 
 
 def test_another_map_is_served_after_load_map(loading, downstairs, upstairs, tmp_path):
@@ -195,7 +211,7 @@ def test_images_of_the_first_map_make_no_index_of_another(make_loading, upstairs
 
 
 def test_the_map_in_use_answers_while_the_index_of_another_is_made(
-    loading, downstairs, upstairs, tmp_path, monkeypatch
+    loading, downstairs, upstairs, tmp_path, monkeypatch, begun
 ):
     second = upstairs.copy(tmp_path, "second")
     gate = Gate(monkeypatch, second)
@@ -208,7 +224,7 @@ def test_the_map_in_use_answers_while_the_index_of_another_is_made(
         assert loading.bench.report().level == DiagnosticStatus.WARN
         again = loading.start_loading(second)
         assert loading.served(downstairs)[0] == downstairs.map_id
-        wait(lambda: waiting() == 2, "second request")
+        wait(lambda: begun == [str(second)] * 2, "second request")
         assert not any(answer.done() for answer in (future, again))
     finally:
         gate.opened.set()
@@ -236,19 +252,87 @@ def test_an_index_in_the_making_is_given_up_for_a_later_map_that_can_be_served(
         gate.opened.set()
     answer = future.result()
     assert answer.result == CODES.RESULT_UNDEFINED_FAILURE
-    assert answer.message == f"{second}: given up: {third} is asked for"
+    assert answer.message == f"{second}: given up: {third} is served"
     values = loading.values()
     assert (values["map"], values["load_problem"]) == (str(third), "")
     assert loading.served(upstairs)[0] == upstairs.map_id
 
 
-def test_all_who_ask_for_a_map_hear_why_it_is_not_served(loading, upstairs, tmp_path, monkeypatch):
+def test_an_index_in_the_making_is_not_given_up_for_a_map_that_then_fails(
+    loading, upstairs, tmp_path, monkeypatch
+):
+    second = upstairs.copy(tmp_path, "second")
+    third = upstairs.copy(tmp_path, "third", index=False)
+    shutil.copytree(upstairs.images, tmp_path / "third.images")
+    (tmp_path / "third.images" / "map" / "03.png").write_bytes(b"no image")
+    gate = Gate(monkeypatch, second)
+    first_wish = loading.start_loading(second)
+    wait(gate.entered.is_set, "opening")
+    try:
+        later = loading.start_loading(third)
+        said = f"the index is made after that of {second}"
+        wait(lambda: loading.values()["opening"] == said, "waiting for its turn")
+    finally:
+        gate.opened.set()
+    for future in (first_wish, later):
+        wait(future.done, "answer")
+    assert first_wish.result().result == CODES.RESULT_SUCCESS
+    assert later.result().result == CODES.RESULT_INVALID_MAP_METADATA
+    assert "03.png" in later.result().message
+    assert loading.served(upstairs)[0] == upstairs.map_id
+    values = loading.values()
+    assert (values["map"], values["load_problem"]) == (str(second), later.result().message)
+
+
+def test_a_map_asked_for_again_is_the_newest_wish(loading, upstairs, tmp_path, monkeypatch, begun):
+    second, third = upstairs.copy(tmp_path, "second"), upstairs.copy(tmp_path, "third")
+    gate = Gate(monkeypatch, second)
+    futures = [loading.start_loading(second)]
+    wait(gate.entered.is_set, "opening")
+    try:
+        server = loading.bench.node._server
+        on_the_way, _ = server._begin(str(third))
+        futures.append(loading.start_loading(second))
+        wait(lambda: len(begun) == 3, "second request")
+        server._open(on_the_way)
+        assert loading.values()["map"] == str(third)
+    finally:
+        gate.opened.set()
+    for future in futures:
+        wait(future.done, "answer")
+        assert future.result().result == CODES.RESULT_SUCCESS
+    assert loading.values()["map"] == str(second)
+
+
+def test_a_map_with_a_relative_path_is_not_opened_twice(
+    make_retrieval_bench, downstairs, tmp_path, monkeypatch, begun
+):
+    path = downstairs.copy(tmp_path, "first")
+    monkeypatch.chdir(tmp_path)
+    gate = Gate(monkeypatch, path)
+    bench = make_retrieval_bench("-p", "map:=first.h5", *SIFT)
+    wait(gate.entered.is_set, "opening")
+    try:
+        request = LoadMap.Request(map_url=str(path))
+        future = Operator(bench.asker).start(LoadMap, "retrieval/load_map", request)
+        wait(lambda: len(begun) == 2, "request")
+        assert begun == ["first.h5", str(path)]
+    finally:
+        gate.opened.set()
+    wait(future.done, "answer")
+    assert future.result().result == CODES.RESULT_SUCCESS
+    assert gate.count == 1
+
+
+def test_all_who_ask_for_a_map_hear_why_it_is_not_served(
+    loading, upstairs, tmp_path, monkeypatch, begun
+):
     second = upstairs.copy(tmp_path, "second", index=False)
     gate = Gate(monkeypatch, second)
     futures = [loading.start_loading(second)]
     wait(gate.entered.is_set, "opening")
     futures.append(loading.start_loading(second))
-    wait(lambda: waiting() == 2, "second request")
+    wait(lambda: begun == [str(second)] * 2, "second request")
     gate.opened.set()
     for future in futures:
         wait(future.done, "answer")
@@ -264,3 +348,48 @@ def test_a_node_that_ends_gives_up_what_it_makes(loading, upstairs, tmp_path, mo
     loading.bench.node._server.stop()
     wait(future.done, "answer")
     assert future.result().message == f"{second}: given up: the node ends"
+
+
+def test_a_stage_that_cannot_be_interrupted_is_not_waited_for_for_ever(
+    downstairs, monkeypatch, caplog
+):
+    entered, opened = threading.Event(), threading.Event()
+
+    def hang(*_: Any) -> None:
+        entered.set()
+        assert opened.wait(60.0)
+        raise MapError("late")
+
+    monkeypatch.setattr(retrieval_server, "open_index", hang)
+    server = RetrievalServer(RetrievalNodeConfig(map=str(downstairs.map_path)))
+    server.start()
+    try:
+        assert entered.wait(60.0)
+        assert not server.stop(patience_s=0.1)
+    finally:
+        opened.set()
+    assert (
+        f"still being opened after 0.1 s, and left at that: {downstairs.map_path}" in caplog.text
+    )
+    assert server.stop()
+
+
+def test_a_map_that_is_given_up_while_its_file_is_read_goes_no_further(downstairs, monkeypatch):
+    server = RetrievalServer(RetrievalNodeConfig(map=str(downstairs.map_path)))
+    stopping: list[threading.Thread] = []
+
+    def read_and_stop(path: str) -> FeatureMap:
+        stopping.append(threading.Thread(target=server.stop))
+        stopping[0].start()
+        wait(lambda: server._openings[0].given_up, "giving up")
+        return read(path)
+
+    read = FeatureMap.open
+    monkeypatch.setattr(FeatureMap, "open", read_and_stop)
+    further: list[Any] = []
+    monkeypatch.setattr(RetrievalIndex, "open", lambda *args, **_: further.append(args))
+    with pytest.raises(NotNowError, match="given up: the node ends"):
+        server.open()
+    stopping[0].join(60.0)
+    assert not stopping[0].is_alive()
+    assert not further
