@@ -225,6 +225,8 @@ class RetrievalServer:
     def _open_first(self, opening: _Opening) -> None:
         try:
             self._open(opening)
+        except NotNowError as error:
+            logger.info("%s", error)
         except PixlocError as error:
             logger.error("%s", error)
         except Exception:
