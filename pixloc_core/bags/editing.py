@@ -59,7 +59,8 @@ def edit_bag(
         The cuts.
 
     Raises:
-        FormatError: If nothing is left, or the folder exists already.
+        FormatError: If nothing is left, the folder exists already, or what is to be left out or
+            to be late is not in the bag.
     """
     layout = layout or BagLayout()
     editor = _Editor(source, edit, layout)
@@ -68,8 +69,8 @@ def edit_bag(
         raise FormatError(f"{source.path}: nothing is left of it")
     with new_writer(target) as writer:
         editor.write(writer, order)
-    cuts = editor.cuts()
-    write_cuts(target, cuts)
+        cuts = editor.cuts()
+        write_cuts(Path(writer.path), cuts)
     return cuts
 
 
@@ -78,10 +79,12 @@ class _Editor:
         self._source, self._edit, self._layout = source, edit, layout
         self._store = messages.typestore()
         self._topics = self._usable_topics()
+        self._check_topics()
         self._raw = list(source.raw(list(self._topics)))
         self._stamps = [self._stamp(raw) for raw in self._raw]
         self._odometry = self._poses(layout.tf, layout.odom_frame, layout.base_frame)
         self._placed = self._place()
+        self._check_outages_end()
 
     def _usable_topics(self) -> dict[str, str]:
         usable = {}
@@ -91,6 +94,36 @@ class _Editor:
             else:
                 logger.warning("%s: left out, type %s cannot be edited", topic, kind)
         return usable
+
+    def _check_topics(self) -> None:
+        """What is left out or late must be there; a slip of the pen would change nothing.
+
+        Raises:
+            FormatError: If it is not.
+        """
+        known = f"the bag holds {', '.join(sorted(self._topics))}"
+        for outage in self._edit.outages:
+            if outage.topic and outage.topic not in self._topics:
+                raise FormatError(
+                    f"{self._source.path}: no topic {outage.topic!r} to leave out, {known}"
+                )
+        wants_images = any(not outage.topic for outage in self._edit.outages)
+        wants_images |= self._edit.image_latency_s > 0
+        if wants_images and not any(map(self._is_image, self._topics)):
+            raise FormatError(
+                f"{self._source.path}: no images or calibration on {self._layout.image!r} or "
+                f"{self._layout.camera_info!r}, {known}"
+            )
+
+    def _check_outages_end(self) -> None:
+        last = self._placed[-1]
+        end_s = last.offset_s + last.stretch.length_s
+        for outage in self._edit.outages:
+            if outage.begin_s >= end_s:
+                raise FormatError(
+                    f"{self._source.path}: outage {outage.begin_s:g}:{outage.end_s:g} begins "
+                    f"behind the end of the result ({end_s:.1f} s)"
+                )
 
     def _poses(self, topic: str, parent: str, child: str) -> Trajectory:
         if topic not in self._topics:

@@ -60,6 +60,7 @@ class BagReader:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        _check_folder(path)
         try:
             with Reader(path) as reader:
                 self.topics = {c.topic: c.msgtype for c in reader.connections}
@@ -156,3 +157,15 @@ class BagReader:
             stamp = messages.stamp_of(message)
             if stamp in wanted:
                 yield stamp, messages.read_image(message)
+
+
+def _check_folder(path: Path) -> None:
+    metadata = path / "metadata.yaml"
+    if metadata.is_file():
+        return
+    found = "no such folder"
+    if path.is_file():
+        found = "a file"
+    elif path.is_dir():
+        found = f"there is no {metadata}"
+    raise FormatError(f"{path}: not a rosbag2 folder, {found} (expected the folder of a bag)")

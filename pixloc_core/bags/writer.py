@@ -1,5 +1,6 @@
 """Write rosbag2 files (MCAP) of one camera on a robot with odometry."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -78,16 +79,28 @@ def write_bag(path: Path, recording: Recording, layout: BagLayout | None = None)
 def new_writer(path: Path) -> Iterator[Writer]:
     """An open writer of a new bag (MCAP), closed behind its `with` block.
 
+    The bag is made in the folder `PATH.partial`, and appears under its name when all of it is
+    there. What is left of one that was not finished is removed, at the latest by the next try.
+    `Writer.path` is where it is made: other files may be put beside the messages.
+
     Raises:
         FormatError: If the folder exists already, or cannot be written.
     """
+    if path.exists():
+        raise FormatError(f"{path}: exists already, not overwriting")
+    partial = path.with_name(f"{path.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
     try:
-        with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        # The folder gives the files their names: it must be called as in the end.
+        with Writer(partial / path.name, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
             yield writer
-    except FileExistsError as error:
-        raise FormatError(f"{path}: exists already, not overwriting") from error
+        (partial / path.name).rename(path)
+    except OSError as error:
+        raise FormatError(f"{path}: cannot be written ({error.strerror or error})") from error
     except WriterError as error:
         raise FormatError(f"{path}: {error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def encode_jpeg(image: ImageSource) -> NDArray[np.uint8]:

@@ -1,6 +1,7 @@
 """`pixloc <verb>`: dispatch, exit codes, logging.
 
-Exit codes: 0 done; 2 wrong usage or bad input, with one line on stderr; 1 anything else.
+Exit codes: 0 done; 2 wrong usage or bad input, with one line on stderr; 130 interrupted (Ctrl-C);
+1 anything else, such as a threshold that is missed.
 """
 
 import argparse
@@ -32,6 +33,8 @@ ROS_VERBS: dict[str, str] = {
     "replay": "pixloc_ros.replay.command",
 }
 VERBS |= ROS_VERBS
+# As a shell reports a command that Ctrl-C ended: 128 + SIGINT.
+_INTERRUPTED = 130
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -84,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _refuse(args.verb, f"{where}{error.strerror or error}")
     except KeyboardInterrupt:
         print(f"pixloc {args.verb}: interrupted", file=sys.stderr)
-        return 1
+        return _INTERRUPTED
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -98,6 +98,8 @@ def _edit(args: argparse.Namespace) -> int:
         outages=tuple(parse_outage(text) for text in args.drop),
         image_latency_s=args.latency,
     )
+    if edit == BagEdit():
+        raise FormatError("nothing to change: expected --keep, --loop, --latency or --drop")
     cuts = edit_bag(BagReader(args.source), args.target, edit)
     written = BagReader(args.target)
     start = written.start_ns
@@ -105,7 +107,7 @@ def _edit(args: argparse.Namespace) -> int:
     for cut in cuts:
         print(
             f"cut at {(cut.stamp_ns - start) / 1e9:.1f} s: the true pose jumps by "
-            f"{cut.position:.2f}, {cut.rotation_deg:.1f} deg"
+            f"{cut.position:.2f} m, {cut.rotation_deg:.1f} deg"
         )
     return 0
 

@@ -71,7 +71,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--out", type=Path, default=Path("covariance.yaml"), help="default %(default)s"
     )
     parser.add_argument("--conf", type=Path, help="YAML file of settings")
-    parser.add_argument("settings", nargs="*", metavar="a.b=c", help="single settings")
+    parser.add_argument("settings", nargs="*", default=[], metavar="a.b=c", help="single settings")
 
 
 def run(args: argparse.Namespace) -> int:

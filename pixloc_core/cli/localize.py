@@ -37,7 +37,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--results", type=Path, required=True, help="poses to write")
     parser.add_argument("--log", type=Path, help="status of every query: .csv (default) or .json")
     parser.add_argument("--conf", type=Path, help="YAML file of settings")
-    parser.add_argument("settings", nargs="*", metavar="a.b=c", help="single settings")
+    parser.add_argument("settings", nargs="*", default=[], metavar="a.b=c", help="single settings")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -37,7 +37,7 @@ def add_parser(subparsers: "Subparsers") -> None:
     )
     build.add_argument("--conf", type=Path, help="YAML file of settings")
     build.add_argument("--json", action="store_true", help="describe the result as JSON")
-    build.add_argument("settings", nargs="*", metavar="a.b=c", help="single settings")
+    build.add_argument("settings", nargs="*", default=[], metavar="a.b=c", help="single settings")
     info = verbs.add_parser("info", help="describe a feature map")
     info.add_argument("map", type=Path, help="feature map (.h5)")
     info.add_argument("--json", action="store_true", help="print JSON")

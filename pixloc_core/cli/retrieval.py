@@ -31,7 +31,7 @@ def add_parser(subparsers: "Subparsers") -> None:
     parser.add_argument("--device", help="torch device: cpu (default), cuda, cuda:1")
     parser.add_argument("--conf", type=Path, help="YAML file of settings")
     parser.add_argument("--json", action="store_true", help="describe the result as JSON")
-    parser.add_argument("settings", nargs="*", metavar="a.b=c", help="single settings")
+    parser.add_argument("settings", nargs="*", default=[], metavar="a.b=c", help="single settings")
 
 
 def make_index(args: argparse.Namespace) -> "tuple[RetrievalIndex, Path]":

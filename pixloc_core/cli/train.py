@@ -46,7 +46,7 @@ def add_parser(subparsers: "Subparsers") -> None:
         metavar="PNG",
         help="draw some pairs of the data into this file instead of training",
     )
-    parser.add_argument("settings", nargs="*", metavar="a.b=c", help="single settings")
+    parser.add_argument("settings", nargs="*", default=[], metavar="a.b=c", help="single settings")
 
 
 def run(args: argparse.Namespace) -> int:

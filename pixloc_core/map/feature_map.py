@@ -133,6 +133,9 @@ def _rows(array: NDArray[np.float16], index: Int[Tensor, " n"]) -> Tensor:
 
 
 def _open_hdf5(path: Path) -> h5py.File:
+    if path.is_dir():
+        what = "the folder of a bag" if (path / "metadata.yaml").is_file() else "a folder"
+        raise MapError(f"{path}: {what}, expected a feature map file (pixloc map build)")
     if not path.is_file():
         raise MapError(f"{path}: no such feature map")
     if not h5py.is_hdf5(path):

@@ -52,7 +52,7 @@ def test_a_map_that_cannot_be_opened_is_told_with_the_words_of_the_node(
     ("options", "expected"),
     [
         (["--bag", "{tmp}"], "--map"),
-        (["--bag", "{tmp}", "--map", "x.h5"], "not a readable rosbag2"),
+        (["--bag", "{tmp}", "--map", "x.h5"], "not a rosbag2 folder"),
         (["--bag", "{tmp}", "--map", "x.h5", "localizer.nonsense=1"], "nonsense"),
     ],
 )

@@ -116,8 +116,13 @@ def test_bad_images_folders_and_topics_are_named(tmp_path: Path, bag: Path) -> N
             encode_jpeg(tmp_path / name)
     with pytest.raises(FormatError, match="exists already"):
         write_bag(bag, recording())
-    with pytest.raises(FormatError, match="not a readable rosbag2"):
-        BagReader(tmp_path)
+    for path, what in (
+        (tmp_path, f"there is no {tmp_path}/metadata.yaml"),
+        (tmp_path / "nowhere", "no such folder"),
+        (tmp_path / "broken.png", "a file"),
+    ):
+        with pytest.raises(FormatError, match=f"{path}: not a rosbag2 folder, {what} "):
+            BagReader(path)
     with pytest.raises(FormatError, match="no topic '/nowhere'"):
         BagReader(bag).image_stamps("/nowhere")
     with pytest.raises(FormatError, match="no transform odom <- camera"):

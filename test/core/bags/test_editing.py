@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pixloc_core.bags import messages
+from pixloc_core.bags import editing, messages
 from pixloc_core.bags.edit_plan import (
     BagEdit,
     Cut,
@@ -236,3 +236,53 @@ def test_odometry_messages_go_on_over_a_cut_like_transforms(
     torch.testing.assert_close(told.poses.data, moved.poses.data)
     lengths, _ = steps_of(told)
     assert lengths == pytest.approx(0.02, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            {"outages": (Outage(1.0, 2.0, "/nope"),)},
+            r"no topic '/nope' to leave out.*/ground_truth",
+        ),
+        ({"outages": (Outage(5.0, 6.0),)}, r"outage 5:6 begins behind the end of the result"),
+    ],
+)
+def test_what_would_change_nothing_is_refused(
+    source: BagReader, tmp_path: Path, changes: dict[str, object], expected: str
+) -> None:
+    with pytest.raises(FormatError, match=expected):
+        edited(source, tmp_path, **changes)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("changes", [{"outages": (Outage(1.0, 2.0),)}, {"image_latency_s": 0.1}])
+def test_images_that_are_to_be_late_or_missing_must_be_there(
+    source: BagReader, tmp_path: Path, changes: dict[str, object]
+) -> None:
+    elsewhere = BagLayout(image="/other/image", camera_info="/other/camera_info")
+    with pytest.raises(FormatError, match="no images or calibration on '/other/image'"):
+        edit_bag(source, tmp_path / "out", BagEdit(**changes), elsewhere)
+
+
+def test_a_bag_whose_making_is_interrupted_leaves_nothing_and_can_be_made_again(
+    source: BagReader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(folder: Path, _cuts: object) -> None:
+        assert (folder / "out.mcap").is_file()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(editing, "write_cuts", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            edited(source, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    # One that was killed leaves its folder, which is in nobody's way.
+    (tmp_path / "out.partial" / "out").mkdir(parents=True)
+    assert edited(source, tmp_path).counts == source.counts
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "cuts.yaml",
+        "metadata.yaml",
+        "out.mcap",
+    }

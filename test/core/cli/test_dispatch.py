@@ -55,6 +55,7 @@ def test_wrong_usage_is_one_line_and_code_2(capsys: pytest.CaptureFixture[str]) 
     assert "VERB" in usage_error([], capsys)
     assert "invalid choice: 'fly'" in usage_error(["fly"], capsys)
     assert "--sfm" in usage_error(["map", "build"], capsys)
+    assert "a.b=c" not in usage_error(["map", "build"], capsys)
     assert "'loud'" in usage_error(["map", "info", "x.h5", "--log-level", "loud"], capsys)
 
 
@@ -72,7 +73,7 @@ def test_bad_input_is_one_line_and_code_2(capsys: pytest.CaptureFixture[str]) ->
             "/x/map.h5: No space left on dev",
         ),
         (OSError("unable to\n  lock file"), 2, "pixloc map: unable to lock file\n"),
-        (KeyboardInterrupt(), 1, "pixloc map: interrupted\n"),
+        (KeyboardInterrupt(), 130, "pixloc map: interrupted\n"),
     ],
 )
 def test_the_system_saying_no_is_one_line(

@@ -197,10 +197,22 @@ def cut(share: float) -> Callable[[Path], None]:
     return apply
 
 
+def into_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def into_bag(path: Path) -> None:
+    into_folder(path)
+    (path / "metadata.yaml").touch()
+
+
 @pytest.mark.parametrize(
     ("damage", "complaint"),
     [
         (Path.unlink, "no such feature map"),
+        (into_folder, "a folder, expected a feature map file"),
+        (into_bag, "the folder of a bag, expected a feature map file"),
         (lambda path: path.write_text("hello"), "not an HDF5 file"),
         (lambda path: path.write_bytes(b""), "not an HDF5 file"),
         (cut(0.5), "truncated feature map"),
