@@ -336,7 +336,7 @@ class LocalizerNode(LifecycleNode):
         session, engine = self._session, self._engine
         report = NodeReport(
             lifecycle=self._label,
-            map_path=self._map_path,
+            map_path=self._map_path and str(Path(self._map_path).absolute()),
             map_id=self._map_id(),
             problem=self._problem,
             pipeline=PipelineReport() if engine is None else engine.pipeline.report(),

@@ -81,7 +81,7 @@ class NodeReport:
 
     Attributes:
         lifecycle: Label of the lifecycle state.
-        map_path: Map file.
+        map_path: Map file, with its full path.
         map_id: Its content hash, empty while it is not open.
         problem: Why nothing can be localized at all (no map), or empty.
         pipeline: What is known of the pose.
