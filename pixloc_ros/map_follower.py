@@ -60,6 +60,7 @@ class MapFollower:
         self._path = ""
         self._stage, self._since_s = _Stage.IDLE, 0.0
         self._problem = self._told = ""
+        self._is_believed = False
         self._client: Any = None
         self._future: Any = None
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -71,14 +72,16 @@ class MapFollower:
         with self._lock:
             self._path = str(Path(path).absolute())
             self._problem = self._told = ""
+            self._is_believed = False
             self._forget_answer()
             self._move(_Stage.SEARCHING)
 
-    def again(self) -> None:
-        """Another map is served: ask again, if it was to follow."""
+    def again(self, path: str) -> None:
+        """Another map is served than this one: ask for it, unless that is under way."""
         with self._lock:
-            is_old = self._clock() - self._since_s > _ASK_AGAIN_S
-            if self._path and (self._stage is _Stage.IDLE or is_old):
+            if self._path != str(Path(path).absolute()):
+                self.follow(path)
+            elif self._stage is _Stage.IDLE or self._clock() - self._since_s > _ASK_AGAIN_S:
                 self._forget_answer()
                 self._move(_Stage.SEARCHING)
 
@@ -86,11 +89,12 @@ class MapFollower:
         """An answer was taken: nothing is wrong any more, whoever has mended it.
 
         Args:
-            is_certain: Whether the answer names the map in use; if it names none, a request that
-                is on its way goes on.
+            is_certain: Whether the answer names the map in use; if it names none, it is asked to
+                follow all the same, but need not be able to.
         """
         with self._lock:
             self._problem = self._told = ""
+            self._is_believed = True
             if is_certain:
                 self._forget_answer()
                 self._move(_Stage.IDLE)
@@ -105,11 +109,7 @@ class MapFollower:
     def remedy(self) -> str:
         """What is being done, or can be, where another map is served."""
         with self._lock:
-            if self._problem:
-                return self._problem
-            if self._path:
-                return f"it is asked to go on in {self._path}"
-            return "give it the map of this node by its load_map, or start it anew with that map"
+            return self._problem or f"it is asked to go on in {self._path}"
 
     def close(self) -> None:
         """Stop, for good."""
@@ -135,7 +135,9 @@ class MapFollower:
             return
         load_map = next((name for kinds, name in servers if kinds == [_KIND]), "")
         if not load_map:
-            if waited_s > _PATIENCE_S:
+            if waited_s > _PATIENCE_S and self._is_believed:
+                self._move(_Stage.IDLE)
+            elif waited_s > _PATIENCE_S:
                 self._fail(
                     f"{servers[0][1]} is not served; start that node anew with {self._path}"
                 )

@@ -139,9 +139,9 @@ class PriorChoice:
         self._is_sought &= supervisor.published_fix is None
         if heard.map_from_base is not None and supervisor.predict(stamp_ns, odometry) is None:
             fix = Fix(stamp_ns, heard.map_from_base, odometry, heard.source)
-            # Whom prior_source names may know. Whoever happens to be there may be a filter that has
-            # heard nothing of the map yet, and says its origin; and after a loss none is wiser than
-            # we are: they live on our poses.
+            # Whom prior_source names may know. Whoever happens to be there may be a filter that
+            # has heard nothing of the map yet, and says its origin; and after a loss none is wiser
+            # than we are: they live on our poses.
             supervisor.start(fix, given=source != "auto" and not supervisor.was_tracking)
         if source == "topic" and not self._is_given_by_hand:
             return self._follow(heard)

@@ -35,7 +35,7 @@ class RetrievalClient:
         self,
         node: Node,
         settings: Callable[[], tuple[float, int]],
-        map_id: Callable[[], str],
+        map_in_use: Callable[[], tuple[str, str]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Create the client.
@@ -43,10 +43,11 @@ class RetrievalClient:
         Args:
             node: Its node.
             settings: Gives the timeout in seconds and the number of images to ask for.
-            map_id: Content hash of the map in use.
+            map_in_use: Gives its content hash and its file.
             clock: Seconds that rise.
         """
-        self._node, self._settings, self._map_id, self._clock = node, settings, map_id, clock
+        self._node, self._settings, self._clock = node, settings, clock
+        self._map_in_use = map_in_use
         self._client = node.create_client(RetrievePose, "retrieve_pose")
         served = node.resolve_service_name("retrieve_pose")
         self._follower = MapFollower(node, served, self._begin_anew, clock)
@@ -137,10 +138,11 @@ class RetrievalClient:
                 self._fail(f"retrieve_pose failed: {error}")
                 return
             response = future.result()
+            map_id, map_path = self._map_in_use()
             try:
-                self._answer = read_answer(query, response, self._map_id())
+                self._answer = read_answer(query, response, map_id)
             except OtherMapError as problem:
-                self._follower.again()
+                self._follower.again(map_path)
                 self._fail(f"{problem}: {self._follower.remedy}")
                 return
             except FrameError as problem:

@@ -1,7 +1,6 @@
 """load_map of the localizer takes the retrieval along: the real nodes, over DDS."""
 
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +133,18 @@ def test_the_first_pose_in_the_new_map_comes_by_retrieval(building, spin, downst
     assert building.retrieval_problem() == ""
 
 
+def test_retrieval_follows_a_localizer_that_was_started_again_with_its_first_map(
+    building, spin, downstairs
+):
+    building.start_retrieval(spin)
+    request = LoadMap.Request(map_url=str(building.second))
+    answer = building.operator.call(LoadMap, "retrieval/load_map", request)
+    assert answer.result == CODES.RESULT_SUCCESS
+    status = building.see_until(downstairs, lambda status: status.published, "pose")
+    assert status.map_id == downstairs.map_id
+    assert entry(building.bench, "retrieval: index")["map"] == str(building.first)
+
+
 def test_a_retrieval_that_comes_later_with_the_old_map_follows(
     building, spin, downstairs, upstairs
 ):
@@ -242,15 +253,13 @@ def test_a_problem_is_over_when_somebody_has_mended_it(strange, tmp_path, map_id
     assert entry(strange, "localizer: localization")["retrieval_problem"] == ""
 
 
-def test_a_retrieval_of_another_map_from_the_beginning_is_named_with_what_to_do(
-    make_bench, tmp_path
-):
-    bench = make_bench(opener=lambda config, path: FakeMap(KnowingLocalizer(pose(10.0))))
-    Stranger(bench)
+def test_a_retrieval_of_another_map_from_the_beginning_is_named_with_what_to_do(strange, tmp_path):
+    strange.stranger.map_id = "second"
     look_until(
-        bench,
-        "retrieve_pose serves map first, this node uses feed: give it the map of this node by its "
-        "load_map, or start it anew with that map",
+        strange,
+        "retrieve_pose serves map second, this node uses first: retrieval does not follow to the "
+        f"map of this node: /robot/load_map is not served; start that node anew with {tmp_path}/"
+        "first.h5",
     )
 
 
@@ -324,10 +333,10 @@ def test_a_node_that_serves_another_map_half_a_minute_later_is_asked_again(asker
     asker.follower.follow("/maps/second.h5")
     wait(lambda: silent.asked, "request")
     asker.now_s += 20.0
-    asker.follower.again()
+    asker.follower.again("/maps/second.h5")
     assert asker.follower._future is not None
     asker.now_s += 20.0
-    asker.follower.again()
+    asker.follower.again("/maps/second.h5")
     wait(lambda: len(silent.asked) == 2, "second request")
     silent.gate.set()
     wait(asker.followed.is_set, "answer")
@@ -352,15 +361,6 @@ def test_nothing_is_looked_for_while_there_is_nothing_to_follow(asker, spin):
     silent.gate.set()
     wait(asker.followed.is_set, "answer")
     assert asker.follower._timer.is_canceled()
-
-
-def test_without_load_map_nobody_is_asked_to_follow(asker, spin):
-    silent = Silent(spin)
-    asker.follower.again()
-    wait_s = time.monotonic() + 1.0
-    while time.monotonic() < wait_s:
-        assert not silent.asked
-        time.sleep(0.05)
 
 
 def test_a_node_that_ends_looks_for_nobody_any_more(ros):
