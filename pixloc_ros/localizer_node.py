@@ -67,7 +67,7 @@ class LocalizerNode(LifecycleNode):
         config = self._settings.node
         self._prior_poses = PoseBuffer(config.tf_history)
         self._frames = listen(self, config.tf_history, self._on_refused, self._on_time_set_back)
-        self._retrieval = RetrievalClient(self, self._retrieval_settings, self._map_id)
+        self._retrieval = RetrievalClient(self, self._retrieval_settings, self._map_in_use)
         self._engine: Engine | None = None
         self._session: Session | None = None
         self._map_path = config.map
@@ -303,6 +303,9 @@ class LocalizerNode(LifecycleNode):
         return config.retrieval_timeout, config.retrieval_results
 
     # Reports
+
+    def _map_in_use(self) -> tuple[str, str]:
+        return self._map_id(), self._map_path
 
     def _map_id(self) -> str:
         return "" if self._engine is None else self._engine.opened.map_id
