@@ -4,8 +4,11 @@ Exit codes: 0 it holds for poses that the fit has not seen; 1 it does not; 2 it 
 """
 
 import argparse
+import math
+import os
 import textwrap
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +19,7 @@ from pixloc_core.errors import FormatError
 if TYPE_CHECKING:
     from pixloc_core.evaluation.consistency import Consistency
     from pixloc_core.evaluation.posed_answers import PosedAnswers, PosedImage
+    from pixloc_core.geometry import Pose
     from pixloc_core.localizer.covariance import CovarianceConfig
     from pixloc_core.localizer.localizer import Localizer
 
@@ -30,6 +34,19 @@ _DESCRIPTION = (
     "decide: PASSED and exit code 0, or FAILED and 1. The order of a list is that of its names."
 )
 _LIST = ("queries", "images", "poses", "gt")
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Images with true poses.
+
+    Attributes:
+        images: In the order of time.
+        cam_from_base: Where the camera is on the robot; None: errors are those of the camera.
+    """
+
+    images: "Iterable[PosedImage]"
+    cam_from_base: "Pose | None" = None
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -86,10 +103,13 @@ def run(args: argparse.Namespace) -> int:
     from pixloc_core.evaluation.consistency import consistency_table
 
     _check_inputs(args)
+    _check_out(args.out)
+    # What is to be judged by is opened before the long work on what is to be fitted to.
+    fitted, judging = _sources(args), _bag_sources(args.judge or (), args)
     localizer = open_localizer(args.map, args.conf, args.settings)
     before = load(RunConfig, args.conf, args.settings).localizer.covariance
-    groups = _usable(_answers(localizer, args), args.max_error_px)
-    judges = _usable(_bag_answers(localizer, args.judge or (), args), args.max_error_px)
+    groups = _usable(_answers(localizer, fitted), args.max_error_px)
+    judges = _usable(_answers(localizer, judging), args.max_error_px)
     after = calibrate(list(groups.values()))
     rows = []
     for name, group in groups.items():
@@ -136,33 +156,46 @@ def _check_inputs(args: argparse.Namespace) -> None:
     for path in args.judge or ():
         if path.resolve() in seen:
             raise FormatError(f"--judge {path}: also given as --bag, so the fit would see it")
-    if args.every < 1 or not args.max_error_px > 0 or min(args.offset) < 0:
+    _check_numbers(args)
+
+
+def _check_numbers(args: argparse.Namespace) -> None:
+    if args.every < 1:
+        raise FormatError(f"--every is {args.every}, expected at least 1")
+    if not args.max_error_px > 0:
+        raise FormatError(f"--max-error-px is {args.max_error_px:g}, expected more than 0")
+    if not all(0 <= number < math.inf for number in args.offset):
         raise FormatError(
-            f"--every {args.every} --max-error-px {args.max_error_px:g} --offset "
-            f"{args.offset[0]:g} {args.offset[1]:g}, expected at least 1, more than 0, at least 0"
+            f"--offset is {args.offset[0]:g} {args.offset[1]:g}, expected at least 0"
         )
 
 
-def _answers(localizer: "Localizer", args: argparse.Namespace) -> "dict[str, PosedAnswers]":
-    """Answers to fit to, by the name of what they come from."""
+def _check_out(out: Path) -> None:
+    if out.is_dir():
+        raise FormatError(f"--out {out}: a folder, expected a file to write")
+    if not out.parent.is_dir():
+        raise FormatError(f"--out {out}: there is no folder {out.parent}")
+    if not os.access(out if out.exists() else out.parent, os.W_OK):
+        raise FormatError(f"--out {out}: cannot be written (Permission denied)")
+
+
+def _sources(args: argparse.Namespace) -> "dict[str, _Source]":
+    """What to fit to, by name."""
     from pixloc_core.cli.localize import read_query_list
-    from pixloc_core.evaluation.posed_answers import answer, query_images
+    from pixloc_core.evaluation.posed_answers import query_images
     from pixloc_core.map.hloc_formats import read_poses
 
     if args.bag:
-        return _bag_answers(localizer, args.bag, args)
+        return _bag_sources(args.bag, args)
     queries = sorted(read_query_list(args.queries, None, args.poses), key=lambda q: q.name)
-    images = query_images(queries, args.images, read_poses(args.gt))
-    return {args.queries.name: answer(localizer, _shown(images, args.queries.name))}
+    return {args.queries.name: _Source(query_images(queries, args.images, read_poses(args.gt)))}
 
 
-def _bag_answers(
-    localizer: "Localizer", paths: "Iterable[Path]", args: argparse.Namespace
-) -> "dict[str, PosedAnswers]":
-    """Answers by the name of their bag; paths of equal names keep them all."""
+def _bag_sources(paths: "Iterable[Path]", args: argparse.Namespace) -> "dict[str, _Source]":
+    """Images by the name of their bag; paths of equal names keep them all."""
     from pixloc_core.bags.reader import BagReader
     from pixloc_core.bags.topics import BagLayout
-    from pixloc_core.evaluation.posed_answers import answer, bag_images, cam_from_base
+    from pixloc_core.evaluation.posed_answers import bag_images, cam_from_base
 
     given = {
         "ground_truth": args.truth_topic,
@@ -170,12 +203,24 @@ def _bag_answers(
         "camera_info": args.info_topic,
     }
     layout = BagLayout(**{name: topic for name, topic in given.items() if topic})
-    found: dict[str, PosedAnswers] = {}
+    found: dict[str, _Source] = {}
     for path in paths:
         bag, name = BagReader(path), str(path) if path.name in found else path.resolve().name
         images = bag_images(bag, layout, tuple(args.offset), args.every)
-        found[name] = answer(localizer, _shown(images, name), cam_from_base(bag, layout))
+        found[name] = _Source(images, cam_from_base(bag, layout))
     return found
+
+
+def _answers(
+    localizer: "Localizer", sources: "Mapping[str, _Source]"
+) -> "dict[str, PosedAnswers]":
+    """What the localizer says of each of them."""
+    from pixloc_core.evaluation.posed_answers import answer
+
+    return {
+        name: answer(localizer, _shown(source.images, name), source.cam_from_base)
+        for name, source in sources.items()
+    }
 
 
 def _shown(images: "Iterable[PosedImage]", name: str) -> "Iterable[PosedImage]":
@@ -229,7 +274,8 @@ def _verdict(unseen: "Mapping[str, Consistency]") -> tuple[bool, str]:
     if missed:
         return False, f"FAILED: {'; '.join(missed)}"
     seen = [
-        f"{name}: within 2 sigma {100 * found.coverage[1].min():.0f} to "
+        f"{name}: {found.count} poses, which count as {found.independent:.0f} independent ones: "
+        f"within 2 sigma {100 * found.coverage[1].min():.0f} to "
         f"{100 * found.coverage[1].max():.0f} % per axis, mean NEES {found.nees_mean:.1f}"
         for name, found in unseen.items()
     ]

@@ -152,6 +152,8 @@ def bag_images(
 ) -> Iterator[PosedImage]:
     """Images of a bag, with priors in random directions from the truth.
 
+    What is wrong with the bag is said at once, not with the first image.
+
     Args:
         bag: The bag.
         layout: Its topics and frames.
@@ -162,10 +164,10 @@ def bag_images(
         FormatError: If a topic or the mounting of the camera is missing, or there is no truth at
             the time of any image.
     """
-    if layout.ground_truth not in bag.topics:
+    if not bag.counts.get(layout.ground_truth, 0):
         raise FormatError(
-            f"{bag.path}: no ground truth: it has no topic {layout.ground_truth!r} (PoseStamped "
-            f"of {layout.base_frame} in {layout.map_frame})"
+            f"{bag.path}: no ground truth: nothing is on the topic {layout.ground_truth!r} "
+            f"(PoseStamped of {layout.base_frame} in {layout.map_frame})"
         )
     camera, mounted = bag.camera(layout.camera_info), cam_from_base(bag, layout)
     stamps = bag.image_stamps(layout.image)[::every]
@@ -176,8 +178,17 @@ def bag_images(
         )
     cam_from_map = mounted @ map_from_base.inv()
     truth = {int(stamps[index]): cam_from_map[int(index)] for index in np.flatnonzero(known)}
+    return _posed(bag.images(layout.image, truth.keys()), camera, truth, offset)
+
+
+def _posed(
+    images: Iterator[tuple[int, NDArray[np.uint8]]],
+    camera: Camera,
+    truth: Mapping[int, Pose],
+    offset: tuple[float, float],
+) -> Iterator[PosedImage]:
     generator = torch.Generator().manual_seed(0)
-    for stamp, image in bag.images(layout.image, truth.keys()):
+    for stamp, image in images:
         start = truth[stamp].retract(_random_offset(offset, generator))
         yield PosedImage(image, camera, Prior.from_pose(start), truth[stamp])
 

@@ -1,5 +1,6 @@
 """`pixloc calibrate`: from a list and from a bag; what is written, what is refused."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -9,8 +10,12 @@ import torch
 import yaml
 from toy_world import CAMERA, ToyWorld
 
+from pixloc_core.bags.edit_plan import BagEdit, Outage
+from pixloc_core.bags.editing import edit_bag
+from pixloc_core.bags.reader import BagReader
 from pixloc_core.cli import main
 from pixloc_core.config import load
+from pixloc_core.evaluation import assembly
 from pixloc_core.localizer.config import LocalizerConfig
 from pixloc_core.map.hloc_formats import read_poses, write_poses
 
@@ -106,7 +111,11 @@ def test_a_list_calibrates_what_the_node_reads(
     for row in ("queries.txt, before", "queries.txt, after", "blocks by the others", "0 of 24"):
         assert row in printed
     verdict = printed.splitlines()[-1]
-    assert verdict.startswith("PASSED: queries.txt, blocks by the others: within 2 sigma")
+    assert re.match(
+        r"PASSED: queries.txt, blocks by the others: 24 poses, which count as \d+ "
+        r"independent ones: within 2 sigma \d+ to \d+ %",
+        verdict,
+    )
     assert verdict in " ".join(out.read_text().replace("# ", "").split())
     found = settings_of(out)
     assert set(found) == {"scale", "floor_px"}
@@ -139,7 +148,7 @@ def test_a_bag_calibrates(
     assert main([*command(room, out), *options]) == 0
     printed = capsys.readouterr().out
     assert "bag, after" in printed
-    assert printed.splitlines()[-1].startswith("PASSED: bag, blocks by the others: within 2 sigma")
+    assert printed.splitlines()[-1].startswith("PASSED: bag, blocks by the others: 24 poses")
     assert f"bag ({NUM_QUERIES} poses)" in " ".join(out.read_text().replace("# ", "").split())
     assert settings_of(out)["floor_px"] > 0
 
@@ -155,7 +164,7 @@ def test_another_bag_that_the_fit_holds_for_passes(
     options = ["--bag", str(bag), "--judge", str(other_bag), "--offset", "0.03", "0.5"]
     assert main([*command(room, out), *options]) == 0
     verdict = capsys.readouterr().out.splitlines()[-1]
-    assert verdict.startswith("PASSED: other, unseen: within 2 sigma")
+    assert verdict.startswith("PASSED: other, unseen: 24 poses")
     assert verdict in " ".join(out.read_text().replace("# ", "").split())
     assert f"bag ({NUM_QUERIES} poses)." in " ".join(out.read_text().replace("# ", "").split())
 
@@ -208,8 +217,12 @@ def test_a_bag_without_ground_truth_is_refused(
         (["--queries", "q.txt"], "--images, --poses, --gt missing"),
         (["--bag", "b", "--queries", "q.txt"], "not both"),
         (["--bag", "b", "--judge", "x/../b"], "--judge x/../b: also given as --bag"),
-        (["--bag", "b", "--every", "0"], "--every 0"),
-        (["--bag", "b", "--max-error-px", "nan"], "--max-error-px nan"),
+        (["--bag", "b", "--every", "0"], "calibrate: --every is 0, expected at least 1\n"),
+        (["--bag", "b", "--max-error-px", "nan"], ": --max-error-px is nan, expected more than 0"),
+        (["--bag", "b", "--offset", "-1", "2"], ": --offset is -1 2, expected at least 0"),
+        (["--bag", "nope"], "nope: not a rosbag2 folder, no such folder"),
+        (["--bag", "b", "--out", "/nope/x.yaml"], "--out /nope/x.yaml: there is no folder /nope"),
+        (["--bag", "b", "--out", "."], "--out .: a folder, expected a file to write"),
     ],
 )
 def test_half_an_input_is_refused(
@@ -219,6 +232,32 @@ def test_half_an_input_is_refused(
     words: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    assert main([*command(room, tmp_path / "c.yaml"), *options]) == 2
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("judge", "words"),
+    [("nope", "nope: not a rosbag2 folder"), ("untold", "untold: no ground truth")],
+)
+def test_what_to_judge_by_is_looked_at_before_the_work(
+    *,
+    room: Path,
+    bag: Path,
+    tmp_path: Path,
+    judge: str,
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class NoWork:
+        def localize(self, *_arguments: object) -> None:
+            raise AssertionError("an image was localized")
+
+    monkeypatch.setattr(assembly, "open_localizer", lambda *_arguments: NoWork())
+    silence = BagEdit(outages=(Outage(0.0, 99.0, "/ground_truth"),))
+    edit_bag(BagReader(bag), tmp_path / "untold", silence)
+    options = ["--bag", str(bag), "--judge", str(tmp_path / judge)]
     assert main([*command(room, tmp_path / "c.yaml"), *options]) == 2
     assert words in capsys.readouterr().err
 
