@@ -74,12 +74,23 @@ HEALTHY = Snapshot(
         (LOCALIZER,),
         "active",
         StatusSeen("TRACKING", "", "LOCALIZED", ""),
-        (DiagnosticSeen("localizer: localization", 0, "localized"),),
+        (
+            DiagnosticSeen(
+                "localizer: localization", 0, "localized", {"map": "/maps/map.h5", "map_id": "a1"}
+            ),
+        ),
+        heard_s=7.0,
     ),
     cameras=(HEALTHY_CAMERA,),
     edges=(MAP_ODOM, ODOM_BASE, BASE_CAMERA),
     clock=ClockSeen((), 0, NOW),
-    map=MapSeen("map.h5", "", "56 images, 12000 points", 12.0, 0.8),
+    map=MapSeen(
+        "/maps/map.h5",
+        map_id="a1",
+        summary="56 images, 12000 points",
+        extent_m=12.0,
+        reprojection_px=0.8,
+    ),
 )
 
 
@@ -110,6 +121,12 @@ def frames(*edges: EdgeSeen) -> Snapshot:
 
 def node(**changes: Any) -> Snapshot:
     return replace(HEALTHY, node=replace(HEALTHY.node, **changes))
+
+
+def told(**values: str) -> Snapshot:
+    """The localizer says so on /diagnostics."""
+    entry = DiagnosticSeen("localizer: localization", 0, "localized", values)
+    return node(diagnostics=(entry,))
 
 
 def settings(use_sim_time: bool = False, **parameters: Any) -> Settings:

@@ -29,6 +29,11 @@ _OTHER_CLOCK_S = 30.0
 
 def check_images(seen: Snapshot) -> Iterator[Finding]:
     """All cameras: what keeps their images from being used."""
+    if not seen.cameras and seen.is_there and not seen.node.silent:
+        yield warn(
+            "no image was looked at: it is not known to which images the node listens",
+            "once it is active it can be asked; or give --image-topic",
+        )
     for camera in seen.cameras:
         stream = camera.images
         if not stream.publishers:

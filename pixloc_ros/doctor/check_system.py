@@ -6,7 +6,7 @@ from pixloc_ros.doctor.findings import Finding, error, ok, warn
 from pixloc_ros.doctor.snapshot import NodeSeen, Snapshot
 
 _STALE = 3
-_RETRIEVAL = "retrieve_pose"
+_NO_POSE = ("LOST", "UNINITIALIZED")
 
 
 def check_network(seen: Snapshot) -> Iterator[Finding]:
@@ -35,7 +35,7 @@ def check_clock(seen: Snapshot) -> Iterator[Finding]:
         yield warn(
             f"/clock of {_names(clock.publishers)} is silent", "is the bag or simulation paused?"
         )
-    elif clock.count and not by_clock and seen.node.name in seen.node.found:
+    elif clock.count and not by_clock and seen.is_there:
         yield error(
             f"/clock is published by {_names(clock.publishers)}, but the node has not "
             "use_sim_time",
@@ -85,18 +85,12 @@ def check_node(seen: Snapshot) -> Iterator[Finding]:
 def check_status(seen: Snapshot) -> Iterator[Finding]:
     """What the localizer says about itself."""
     node = seen.node
-    if node.name not in node.found:
+    if not seen.is_there:
         return
-    status = node.status
-    if status is None and node.silent:
-        return
-    if status is None:
-        yield warn(
-            f"no message on status for {seen.seconds:g} s",
-            "the node takes up no images: look at the findings about images and time",
-        )
-    else:
+    if node.status is not None:
         yield from _check_state(node)
+    elif not node.silent:
+        yield _no_status(node)
     for entry in node.diagnostics:
         if entry.level == _STALE or not entry.level:
             continue
@@ -104,14 +98,36 @@ def check_status(seen: Snapshot) -> Iterator[Finding]:
         yield make(f"/diagnostics: {entry.name}: {entry.message}", "docs/node.md explains it")
 
 
+def _no_status(node: NodeSeen) -> Finding:
+    """What is known where no verdict came: does it work on an image, or has it none?"""
+    what, taken = f"no message on status for {node.heard_s:.0f} s", node.said("images_taken")
+    if taken == "0":
+        return warn(
+            f"{what}, and the node has taken up no image",
+            "look at the findings about images and time",
+        )
+    if not taken:
+        return warn(
+            f"{what}, nor on /diagnostics that images are taken up",
+            "ask again; look at the findings about images and time",
+        )
+    latency_s = float(node.said("latency_ms") or 0.0) / 1e3
+    return warn(
+        f"{what}; the node has taken up {taken} images so far, the last answer took "
+        f"{latency_s:.1f} s",
+        "it works on an image for long (a search on a busy machine), or images come no more: ask "
+        "again with more --seconds",
+    )
+
+
 def _check_state(node: NodeSeen) -> Iterator[Finding]:
     status = node.status
     assert status is not None
     why = status.state_reason or status.reason or "no reason given"
-    if status.state in ("LOST", "UNINITIALIZED"):
+    if status.state in _NO_POSE:
         yield warn(
             f"the localizer is {status.state}: {why}",
-            "give it a pose on initialpose (RViz: 2D Pose Estimate), or start the retrieval node",
+            f"give it a pose on initialpose (RViz: 2D Pose Estimate){_by_retrieval(node)}",
         )
     elif status.state == "DEGRADED":
         yield warn(f"the localizer is DEGRADED: {why}", "see status and docs/node.md")
@@ -121,16 +137,61 @@ def _check_state(node: NodeSeen) -> Iterator[Finding]:
         yield error(f"the newest image was {status.status}: {status.reason}", "see docs/node.md")
 
 
+def _by_retrieval(node: NodeSeen) -> str:
+    """How retrieval can help a node that has no pose."""
+    if not node.retrieval.nodes:
+        return ", or start the retrieval node"
+    problem = node.said("retrieval_problem")
+    return f"; retrieval, when it was last asked: {problem}" if problem else ""
+
+
 def check_retrieval(seen: Snapshot) -> Iterator[Finding]:
     """Whether the service that first poses shall come from is there."""
-    source, node = seen.settings.node.prior_source, seen.node
-    name = f"{node.name.rpartition('/')[0]}/{_RETRIEVAL}"
-    if name in node.services:
-        yield ok(f"service {name} is there")
-    elif source == "retrieval":
+    retrieval = seen.node.retrieval
+    if retrieval.nodes:
+        yield ok(f"service {retrieval.service} is there ({_names(retrieval.nodes)})")
+    elif seen.settings.node.prior_source == "retrieval":
         yield error(
-            f"prior_source is retrieval, but there is no service {name}",
+            f"prior_source is retrieval, but there is no service {retrieval.service}",
             "start retrieval_node in the same namespace (localize.launch.py retrieval:=true)",
+        )
+
+
+def check_index(seen: Snapshot) -> Iterator[Finding]:
+    """Whether the retrieval node is ready, and serves the map that the localizer uses."""
+    node, index = seen.node, seen.node.retrieval.index
+    if index is None:
+        yield from _unheard_index(node)
+        return
+    ours, theirs = node.said("map_id"), index.values.get("map_id", "")
+    if index.level:
+        make = warn if index.values.get("opening") else error
+        yield make(f"/diagnostics: {index.name}: {index.message}", "docs/retrieval.md explains it")
+    if not (ours and theirs) or ours == theirs:
+        return
+    opening = index.values.get("opening_map")
+    problem = index.values.get("load_problem") or node.said("retrieval_problem")
+    what = (
+        f"{node.retrieval.service} serves map {theirs} ({index.values.get('map')}), the localizer "
+        f"uses {ours} ({node.said('map')})"
+    )
+    if opening:
+        yield warn(f"{what}; {opening} is being opened", "wait until it is served")
+        return
+    yield error(
+        f"{what}; {problem}" if problem else what,
+        f"call {node.retrieval.nodes[0]}/load_map with map_url {node.said('map')}, or load_map of "
+        "the localizer with the other map",
+    )
+
+
+def _unheard_index(node: NodeSeen) -> Iterator[Finding]:
+    """A server that is not one of ours, or has not been heard: what does the localizer say?"""
+    problem, state = node.said("retrieval_problem"), node.status.state if node.status else ""
+    # Those without a pose have it in the advice.
+    if node.retrieval.nodes and problem and state not in _NO_POSE:
+        yield warn(
+            f"retrieval, when it was last asked: {problem}", "docs/retrieval.md explains it"
         )
 
 

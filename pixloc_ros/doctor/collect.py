@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,17 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import rclpy
-from lifecycle_msgs.srv import GetState
-from rcl_interfaces.srv import GetParameters, ListParameters
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.parameter import parameter_value_to_python
 from rclpy.utilities import get_rmw_implementation_identifier
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from pixloc_core.config import walk
-from pixloc_ros.doctor.check_map import look_at_map
+from pixloc_ros.doctor.check_map import look_at_map, out_of_sight
 from pixloc_ros.doctor.ears import (
     GID_BYTES,
     ClockEar,
@@ -31,21 +27,23 @@ from pixloc_ros.doctor.ears import (
     image_seen,
 )
 from pixloc_ros.doctor.graph import Graph, full_name
+from pixloc_ros.doctor.inquiry import Inquiry
 from pixloc_ros.doctor.settings import make_settings
 from pixloc_ros.doctor.snapshot import (
     CAMERA_INFO,
     COMPRESSED,
     IMAGE,
+    RUNNING,
     CameraSeen,
     ClockSeen,
     Endpoint,
     MapSeen,
     NodeSeen,
+    RetrievalSeen,
     Settings,
     Snapshot,
     Stream,
 )
-from pixloc_ros.node_config import NodeConfig
 from pixloc_ros.transport import use_image_profile
 
 _TYPES: dict[str, type[Any]] = {
@@ -54,12 +52,12 @@ _TYPES: dict[str, type[Any]] = {
     CAMERA_INFO: CameraInfo,
 }
 _TF = "tf2_msgs/msg/TFMessage"
+_RETRIEVE_POSE = "pixloc_ros/srv/RetrievePose"
 _DISCOVERY_S = 8.0
 _LOOK_S = 0.25
 _QUIET_LOOKS = 4
-_SERVICE_S = 1.0
-_ANSWER_S = 5.0
-_TRIES = 2
+# A search takes seconds on a busy machine: wait longer where a verdict must be on its way.
+_VERDICT_S = 10.0
 _SUFFIX = "/compressed"
 
 
@@ -119,30 +117,87 @@ class _Session:
     def __init__(self, subject: Subject, node: Node, executor: SingleThreadedExecutor) -> None:
         self._subject, self._node, self._executor = subject, node, executor
         self._graph = Graph(node)
-        self._runs, self._silent = False, False
-        self._before: dict[str, tuple[Endpoint, ...]] = {}
+        self._inquiry = Inquiry(node, executor, subject.node)
         self._space, _, self._name = subject.node.rpartition("/")
-        self._list_service = f"{subject.node}/list_parameters"
+        self._speech = NodeEar(node, subject.node, f"{self._space}/status")
+        self._settings = subject.settings or Settings()
+        self._was_seen, self._silent = False, False
+        self._before: dict[str, tuple[Endpoint, ...]] = {}
 
     def run(self) -> Snapshot:
         self._discover()
-        settings = self._settings()
-        # Maps are large: look at it while listening.
+        self._inquire()
+        # Maps are large: look at them while listening.
         with ThreadPoolExecutor(1) as worker:
-            return self._hear(settings, worker.submit(self._map, settings))
+            basis = self._basis()
+            seen = self._look(worker)
+            if self._is_there():
+                # Slow machines: it may be heard of, or answer, only now.
+                self._inquire()
+                if self._basis() != basis:
+                    seen = self._look(worker)
+            return seen
 
-    def _hear(self, settings: Settings, map_seen: Future[MapSeen | None]) -> Snapshot:
-        lifecycle = self._lifecycle()
+    def _discover(self) -> None:
+        """Wait until nothing new is heard of for a while; on a busy machine that takes seconds.
+
+        Before the localizer is heard of there is no telling slow discovery from its absence.
+        """
+        end = time.monotonic() + _DISCOVERY_S
+        before, quiet = None, 0
+        while quiet < _QUIET_LOOKS and time.monotonic() < end:
+            self._spin(_LOOK_S)
+            nodes, servers = self._graph.nodes(), self._graph.servers()
+            now = (nodes, self._graph.names(), servers)
+            # A node is heard of before what belongs to it is.
+            wholly = self._subject.node in nodes and self._inquiry.first_service in servers
+            quiet = quiet + 1 if now == before and wholly else 0
+            before = now
+
+    def _is_there(self) -> bool:
+        """Whether the localizer runs: it may be heard before the graph knows it."""
+        listed = self._subject.node in self._graph.nodes()
+        self._was_seen |= listed
+        return listed or (self._speech.is_heard and not self._was_seen)
+
+    def _inquire(self) -> None:
+        """Ask the running node for its parameters, unless it has given them."""
+        if self._settings.origin == RUNNING or not self._is_there():
+            return
+        given = self._inquiry.parameters()
+        self._silent = not given
+        if given:
+            self._settings = make_settings(given, RUNNING)
+
+    def _basis(self) -> tuple[Any, ...]:
+        """What a look rests on."""
+        return self._settings, self._silent, self._camera_topics(), self._tf_topics()
+
+    def _look(self, worker: ThreadPoolExecutor) -> Snapshot:
+        kept = set(self._node.subscriptions)
+        try:
+            return self._hear(worker)
+        finally:
+            for one in set(self._node.subscriptions) - kept:
+                self._node.destroy_subscription(one)
+
+    def _hear(self, worker: ThreadPoolExecutor) -> Snapshot:
+        lifecycle = self._inquiry.lifecycle() if self._is_there() and not self._silent else ""
         clock = ClockEar(self._node)
-        cameras = self._camera_topics(settings)
+        cameras = self._camera_topics()
         ears = [
             tuple(self._listen(topic, kind, clock) for topic, kind in pair) for pair in cameras
         ]
         tf, tf_static = self._tf_topics()
         frames = FrameEar(self._node, tf, tf_static)
-        speech = NodeEar(self._node, self._subject.node, f"{self._space}/status")
         senders = self._senders(tf, tf_static)
+        expected = self._map_path()
+        map_seen = worker.submit(self._map, *expected)
         self._spin(self._subject.seconds)
+        if lifecycle == "active" and any(images and images.count for images, _ in ears):
+            self._spin(_VERDICT_S, lambda: self._speech.status is not None)
+        # Before the looks below, which take their time.
+        now_ns = clock.now_ns()
         sent_clock = self._graph.publishers("/clock")
         return Snapshot(
             seconds=self._subject.seconds,
@@ -150,114 +205,53 @@ class _Session:
             middleware=get_rmw_implementation_identifier(),
             nodes=self._graph.nodes(),
             topics=self._graph.offered(self._name),
-            settings=settings,
-            node=NodeSeen(
-                self._subject.node,
-                tuple(name for name in self._graph.nodes() if name.endswith(f"/{self._name}")),
-                lifecycle,
-                speech.status,
-                speech.diagnostics,
-                self._graph.servers(),
-                self._silent,
-            ),
+            settings=self._settings,
+            node=self._node_seen(lifecycle),
             cameras=tuple(
-                self._camera(pair, heard, settings)
-                for pair, heard in zip(cameras, ears, strict=True)
+                self._camera(pair, heard) for pair, heard in zip(cameras, ears, strict=True)
             ),
             edges=frames.edges(senders | self._senders(tf, tf_static)),
-            clock=ClockSeen(tuple(one.node for one in sent_clock), clock.count, clock.now_ns()),
-            map=map_seen.result(),
+            clock=ClockSeen(tuple(one.node for one in sent_clock), clock.count, now_ns),
+            map=self._map_seen(map_seen, expected),
         )
 
-    def _discover(self) -> None:
-        """Wait until nothing new is heard of for a while; on a busy machine that takes seconds.
+    def _node_seen(self, lifecycle: str) -> NodeSeen:
+        node, speech = self._subject.node, self._speech
+        found = [name for name in self._graph.nodes() if name.endswith(f"/{self._name}")]
+        if self._is_there() and node not in found:
+            found.append(node)
+        default = f"{self._space}/retrieve_pose"
+        service = self._graph.asked_for(node, _RETRIEVE_POSE) or default
+        servers = self._graph.servers().get(service, ())
+        return NodeSeen(
+            node,
+            tuple(found),
+            lifecycle,
+            speech.status,
+            speech.diagnostics,
+            speech.heard_s,
+            RetrievalSeen(service, servers, speech.index(servers)),
+            self._silent,
+        )
 
-        Before the first node is heard of there is no telling slow discovery from an empty domain.
-        """
-        end = time.monotonic() + _DISCOVERY_S
-        before, quiet = None, 0
-        while quiet < _QUIET_LOOKS and time.monotonic() < end:
-            self._spin(_LOOK_S)
-            nodes, servers = self._graph.nodes(), self._graph.servers()
-            now = (nodes, self._node.get_topic_names_and_types(), servers)
-            # A node is heard of before what belongs to it is.
-            partly = self._subject.node in nodes and self._list_service not in servers
-            quiet = quiet + 1 if now == before and nodes and not partly else 0
-            before = now
-            self._runs = self._subject.node in nodes
-
-    def _spin(self, seconds: float) -> None:
+    def _spin(self, seconds: float, is_over: Callable[[], bool] = lambda: False) -> None:
         end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
+        while not is_over() and (left := end - time.monotonic()) > 0:
             self._executor.spin_once(timeout_sec=left)
-
-    def _ask(self, kind: type[Any], service: str, **request: Any) -> Any | None:
-        """The answer of a service, or None if it is not there or does not answer."""
-        client = self._node.create_client(kind, service)
-        try:
-            if not client.wait_for_service(timeout_sec=_SERVICE_S):
-                return None
-            future = client.call_async(kind.Request(**request))
-            self._executor.spin_until_future_complete(future, timeout_sec=_ANSWER_S)
-            return future.result() if future.done() else None
-        finally:
-            self._node.destroy_client(client)
-
-    def _settings(self) -> Settings:
-        """Those of the running node, where it answers."""
-        given = self._parameters() if self._runs else {}
-        self._silent = self._runs and not given
-        if not given:
-            return self._subject.settings or Settings()
-        return make_settings(given, "the running node")
-
-    def _parameters(self) -> dict[str, Any]:
-        """Parameters of the running node, nested; empty if it does not answer."""
-        tries = (self._ask(ListParameters, self._list_service) for _ in range(_TRIES))
-        listed = next((answer for answer in tries if answer), None)
-        known = {*(name for name, _ in walk(NodeConfig)), "use_sim_time"}
-        names = sorted(known & set(listed.result.names)) if listed else []
-        if not names:
-            return {}
-        answer = self._ask(GetParameters, f"{self._subject.node}/get_parameters", names=names)
-        given: dict[str, Any] = {}
-        if not answer:
-            return given
-        for name, value in zip(names, answer.values, strict=True):
-            plain = parameter_value_to_python(value)
-            # An empty list comes back as nothing at all.
-            if plain is not None:
-                scalar = isinstance(plain, bool | int | float | str)
-                _nest(given, name, plain if scalar else list(plain))
-        return given
-
-    def _lifecycle(self) -> str:
-        if not self._runs or self._silent:
-            return ""
-        answer = self._ask(GetState, f"{self._subject.node}/get_state")
-        return str(answer.current_state.label) if answer else ""
-
-    def _subscriptions(self, kinds: Sequence[str]) -> list[tuple[str, str]]:
-        """Topics and types that the localizer listens to, of these types."""
-        if self._subject.node not in self._graph.nodes():
-            return []
-        found = self._node.get_subscriber_names_and_types_by_node(self._name, self._space or "/")
-        return sorted((topic, kind) for topic, ks in found for kind in ks if kind in kinds)
 
     def _tf_topics(self) -> tuple[str, str]:
         """Those of the localizer: they may be in its namespace."""
-        heard = [topic for topic, _ in self._subscriptions([_TF])]
+        heard = [topic for topic, _ in self._graph.subscribed(self._subject.node, [_TF])]
         moving = [topic for topic in heard if topic.endswith("/tf")]
         fixed = [topic for topic in heard if topic.endswith("/tf_static")]
         return (*moving, "/tf")[0], (*fixed, "/tf_static")[0]
 
-    def _camera_topics(self, settings: Settings) -> list[tuple[tuple[str, str], tuple[str, str]]]:
+    def _camera_topics(self) -> list[tuple[tuple[str, str], tuple[str, str]]]:
         """Topic and type of images and of calibration, for each camera."""
-        images = self._subscriptions([IMAGE, COMPRESSED])
-        infos = [topic for topic, _ in self._subscriptions([CAMERA_INFO])]
-        unknown = self._silent and not self._subject.settings
-        if self._subject.image_topic or not (images or unknown):
-            images = self._default_images(settings)
+        images = self._graph.subscribed(self._subject.node, [IMAGE, COMPRESSED])
+        infos = [t for t, _ in self._graph.subscribed(self._subject.node, [CAMERA_INFO])]
+        if self._subject.image_topic or not (images or self._is_there()):
+            images = self._default_images()
         if self._subject.camera_info_topic:
             infos = [self._resolve(self._subject.camera_info_topic)]
         pairs = []
@@ -267,18 +261,44 @@ class _Session:
             pairs.append(((topic, kind), (nearest, CAMERA_INFO)))
         return pairs
 
-    def _default_images(self, settings: Settings) -> list[tuple[str, str]]:
-        given = self._subject.image_topic
+    def _default_images(self) -> list[tuple[str, str]]:
+        given, config = self._subject.image_topic, self._settings.node
         if given:
             compressed = given.endswith(_SUFFIX)
             return [(self._resolve(given), COMPRESSED if compressed else IMAGE)]
-        compressed = settings.node.image_transport == "compressed"
+        compressed = config.image_transport == "compressed"
         kind, suffix = (COMPRESSED, _SUFFIX) if compressed else (IMAGE, "")
-        names = [f"{camera}/image" for camera in settings.node.cameras] or ["image"]
+        names = [f"{camera}/image" for camera in config.cameras] or ["image"]
         return [(self._resolve(name + suffix), kind) for name in names]
 
     def _resolve(self, topic: str) -> str:
         return topic if topic.startswith("/") else f"{self._space}/{topic}"
+
+    def _map_path(self) -> tuple[Path | None, bool]:
+        """The map to look at, and whether the path is one of the node, not of this process.
+
+        That of load_map, if the node says so, rather than that of its parameter.
+        """
+        if self._subject.map:
+            return self._subject.map, False
+        told, settings = self._speech.said("map"), self._settings
+        named = told or settings.node.map
+        return (Path(named) if named else None), bool(told) or settings.origin == RUNNING
+
+    def _map(self, path: Path | None, is_of_node: bool) -> MapSeen | None:
+        if path is None:
+            return None
+        unseen = out_of_sight(path) if is_of_node else ""
+        if unseen:
+            return MapSeen(str(path), unseen=unseen)
+        return look_at_map(path, self._settings.node.weights)
+
+    def _map_seen(
+        self, begun: "Future[MapSeen | None]", expected: tuple[Path | None, bool]
+    ) -> MapSeen | None:
+        """What was seen of the map in use, which the node may have named only meanwhile."""
+        now = self._map_path()
+        return begun.result() if now == expected else self._map(*now)
 
     def _listen(self, topic: str, kind: str, clock: ClockEar) -> StreamEar | None:
         """Hear a topic; not one of another type, which would never match."""
@@ -306,10 +326,9 @@ class _Session:
         self,
         topics: tuple[tuple[str, str], tuple[str, str]],
         ears: Sequence[StreamEar | None],
-        settings: Settings,
     ) -> CameraSeen:
         images, infos = ears
-        rectified = settings.node.image_is_rectified
+        rectified = self._settings.node.image_is_rectified
         return CameraSeen(
             self._stream(*topics[0], images),
             self._stream(*topics[1], infos),
@@ -320,17 +339,6 @@ class _Session:
     def _senders(self, *topics: str) -> dict[bytes, str]:
         found = [one for topic in topics for one in self._node.get_publishers_info_by_topic(topic)]
         return {bytes(one.endpoint_gid)[:GID_BYTES]: full_name(one) for one in found}
-
-    def _map(self, settings: Settings) -> MapSeen | None:
-        path = self._subject.map or (Path(settings.node.map) if settings.node.map else None)
-        return look_at_map(path, settings.node.weights) if path else None
-
-
-def _nest(values: dict[str, Any], name: str, value: Any) -> None:
-    *groups, leaf = name.split(".")
-    for group in groups:
-        values = values.setdefault(group, {})
-    values[leaf] = value
 
 
 def _common(one: str, other: str) -> int:

@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
@@ -166,19 +166,40 @@ class FrameEar:
 
 
 class NodeEar:
-    """What the localizer says about itself."""
+    """What the localizer says about itself, and others on /diagnostics."""
 
     def __init__(self, node: Node, localizer: str, status: str) -> None:
-        self._names = (localizer, localizer.rpartition("/")[2])
+        self._name = localizer
+        self._since = time.monotonic()
         self._diagnostics: dict[str, DiagnosticSeen] = {}
         self.status: StatusSeen | None = None
         node.create_subscription(LocalizationStatus, status, self._on_status, ANY_QOS)
         node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, ANY_QOS)
 
     @property
+    def heard_s(self) -> float:
+        """Seconds since it began to listen."""
+        return time.monotonic() - self._since
+
+    @property
     def diagnostics(self) -> tuple[DiagnosticSeen, ...]:
-        """The newest of each name."""
-        return tuple(self._diagnostics.values())
+        """Those of the localizer, the newest of each name."""
+        entries = self._diagnostics.items()
+        return tuple(entry for name, entry in entries if name.startswith(f"{self._name}:"))
+
+    def said(self, key: str) -> str:
+        """A value of its diagnostics; empty if it was not heard."""
+        return next((d.values[key] for d in self.diagnostics if key in d.values), "")
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether the localizer has said anything."""
+        return self.status is not None or bool(self.diagnostics)
+
+    def index(self, nodes: Sequence[str]) -> DiagnosticSeen | None:
+        """What the first of these nodes that says anything says of its index."""
+        entries = (self._diagnostics.get(f"{node}: index") for node in nodes)
+        return next((entry for entry in entries if entry), None)
 
     def _on_status(self, message: LocalizationStatus) -> None:
         self.status = StatusSeen(
@@ -190,10 +211,13 @@ class NodeEar:
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for item in message.status:
-            if item.name.startswith(tuple(f"{name}:" for name in self._names)):
-                self._diagnostics[item.name] = DiagnosticSeen(
-                    item.name, level_number(item), item.message
-                )
+            # By the full name of its node, which is sent without the first slash.
+            self._diagnostics[f"/{item.name.lstrip('/')}"] = DiagnosticSeen(
+                item.name,
+                level_number(item),
+                item.message,
+                {pair.key: pair.value for pair in item.values},
+            )
 
 
 def level_number(status: DiagnosticStatus) -> int:

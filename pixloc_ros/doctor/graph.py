@@ -1,5 +1,7 @@
 """Who is in the ROS graph: nodes, their services, publishers and subscriptions of topics."""
 
+from collections import defaultdict
+from collections.abc import Sequence
 from contextlib import suppress
 
 from rclpy.node import Node, NodeNameNonExistentError
@@ -7,6 +9,11 @@ from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
 from pixloc_ros.doctor.snapshot import Endpoint
+
+# Images that the localizer publishes.
+_OUTPUTS = ("confidence", "overlay")
+# The middleware hears of a publisher before it hears of its node.
+_UNKNOWN_NODE = "/_NODE_NAME_UNKNOWN_"
 
 
 class Graph:
@@ -24,14 +31,37 @@ class Graph:
             if not name.startswith("_") and name != self._node.get_name()
         )
 
-    def servers(self) -> frozenset[str]:
-        """Services that are served; those that are only asked for have a name in ROS, too."""
-        found: set[str] = set()
+    def servers(self) -> dict[str, tuple[str, ...]]:
+        """Full names of the nodes that serve a service, by its name.
+
+        Services that are only asked for have a name in ROS, too, but are not among these.
+        """
+        found: defaultdict[str, tuple[str, ...]] = defaultdict(tuple)
         for name, space in self._node.get_node_names_and_namespaces():
             with suppress(NodeNameNonExistentError):  # it may end meanwhile
-                served = self._node.get_service_names_and_types_by_node(name, space)
-                found |= {service for service, _ in served}
-        return frozenset(found)
+                for service, _ in self._node.get_service_names_and_types_by_node(name, space):
+                    found[service] += (f"{space.rstrip('/')}/{name}",)
+        return dict(found)
+
+    def asked_for(self, node: str, kind: str) -> str:
+        """Full name of the service of this type that a node asks for; empty if not known."""
+        space, _, name = node.rpartition("/")
+        with suppress(NodeNameNonExistentError):
+            clients = self._node.get_client_names_and_types_by_node(name, space or "/")
+            return next((service for service, kinds in clients if kind in kinds), "")
+        return ""
+
+    def subscribed(self, node: str, kinds: Sequence[str]) -> list[tuple[str, str]]:
+        """Topics and types that a node listens to, of these types."""
+        space, _, name = node.rpartition("/")
+        with suppress(NodeNameNonExistentError):
+            found = self._node.get_subscriber_names_and_types_by_node(name, space or "/")
+            return sorted((topic, kind) for topic, ks in found for kind in ks if kind in kinds)
+        return []
+
+    def names(self) -> list[str]:
+        """Names of all topics."""
+        return sorted(name for name, _ in self._node.get_topic_names_and_types())
 
     def publishers(self, topic: str) -> tuple[Endpoint, ...]:
         """All publishers of a topic."""
@@ -44,14 +74,21 @@ class Graph:
     def offered(self, name: str) -> dict[str, tuple[str, ...]]:
         """Topics with a publisher, and the types of their messages.
 
-        A topic has a name as soon as somebody subscribes to it: that makes it no offer.
+        A topic has a name as soon as somebody subscribes to it: that makes it no offer. Nor do
+        outputs of a node whose name is not heard of yet, which may well be that node.
 
         Args:
             name: Name without namespace of the nodes whose topics do not count.
         """
         found = {}
         for topic, _ in self._node.get_topic_names_and_types():
-            others = [p for p in self.publishers(topic) if not p.node.endswith(f"/{name}")]
+            doubtful = topic.rpartition("/")[2] in _OUTPUTS
+            others = [
+                one
+                for one in self.publishers(topic)
+                if not one.node.endswith(f"/{name}")
+                and not (doubtful and one.node.endswith(_UNKNOWN_NODE))
+            ]
             if others:
                 found[topic] = tuple(sorted({one.kind for one in others}))
         return found

@@ -28,6 +28,7 @@ CHECKS: tuple[Check, ...] = (
     check_frames.check_map_frame,
     check_system.check_node,
     check_system.check_retrieval,
+    check_system.check_index,
     check_system.check_status,
 )
 

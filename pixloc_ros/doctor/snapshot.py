@@ -9,6 +9,8 @@ from pixloc_ros.transform_tree import RigidTransform
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED = "sensor_msgs/msg/CompressedImage"
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
+# Origin of settings that the node itself has told.
+RUNNING = "the running node"
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,22 @@ class DiagnosticSeen:
     name: str
     level: int
     message: str
+    values: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RetrievalSeen:
+    """The service that finds first poses.
+
+    Attributes:
+        service: Full name under which the localizer asks for it.
+        nodes: Full names of the nodes that serve it.
+        index: What such a node says on /diagnostics, if it does.
+    """
+
+    service: str = "/retrieve_pose"
+    nodes: Sequence[str] = ()
+    index: DiagnosticSeen | None = None
 
 
 @dataclass(frozen=True)
@@ -170,8 +188,9 @@ class NodeSeen:
         lifecycle: State of its life cycle; empty if it did not say.
         status: The newest one.
         diagnostics: Of it.
-        services: Full names of all services of the system.
-        silent: It is in the graph, but does not answer its services.
+        heard_s: For how many seconds status and diagnostics were listened to.
+        retrieval: The service for its first poses.
+        silent: It is there, but does not answer its services.
     """
 
     name: str
@@ -179,8 +198,13 @@ class NodeSeen:
     lifecycle: str = ""
     status: StatusSeen | None = None
     diagnostics: Sequence[DiagnosticSeen] = ()
-    services: frozenset[str] = frozenset()
+    heard_s: float = 0.0
+    retrieval: RetrievalSeen = field(default_factory=RetrievalSeen)
     silent: bool = False
+
+    def said(self, key: str) -> str:
+        """A value of its /diagnostics; empty if it was not heard."""
+        return next((d.values[key] for d in self.diagnostics if key in d.values), "")
 
 
 @dataclass(frozen=True)
@@ -190,6 +214,8 @@ class MapSeen:
     Attributes:
         path: Where it is looked for.
         problem: Why it cannot be used, in one line; empty if it can.
+        unseen: Why it could not be looked at from here, in one line; empty if it was.
+        map_id: Hash of its content.
         summary: What is in it.
         extent_m: Diagonal of the box that holds nine tenths of its points.
         reprojection_px: Median over its observations.
@@ -199,6 +225,8 @@ class MapSeen:
 
     path: str
     problem: str = ""
+    unseen: str = ""
+    map_id: str = ""
     summary: str = ""
     extent_m: float = 1.0
     reprojection_px: float = 0.0
@@ -255,3 +283,8 @@ class Snapshot:
     def is_blind(self) -> bool:
         """Whether the parameters are unknown: nobody gave them, and the node keeps silent."""
         return self.node.silent and self.settings.origin == Settings.origin
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the localizer runs."""
+        return self.node.name in self.node.found

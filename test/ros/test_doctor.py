@@ -202,7 +202,7 @@ def judged_images(seen: Snapshot) -> list[Finding]:
 
 
 def test_a_node_that_does_not_answer_yet_is_named_as_such(ros, monkeypatch):
-    monkeypatch.setattr("pixloc_ros.doctor.collect._ANSWER_S", 0.5)
+    monkeypatch.setattr("pixloc_ros.doctor.inquiry._ANSWER_S", 0.5)
     ros()
     busy = Node("localizer")  # nobody spins it
     findings = judge(collect(Subject(seconds=0.5)))

@@ -36,7 +36,7 @@ def test_a_healthy_system_has_no_findings():
     assert summary(findings) == "nothing wrong was found"
     lines = [finding.line() for finding in findings]
     assert "OK    /camera/image: 10.0 images/s, 640x480, rgb8" in lines
-    assert "OK    map map.h5: 56 images, 12000 points" in lines
+    assert "OK    map /maps/map.h5: 56 images, 12000 points" in lines
 
 
 FAULTS: dict[str, Fault] = {
@@ -155,7 +155,12 @@ FAULTS: dict[str, Fault] = {
         "is inactive",
         "set /localizer act",
     ),
-    "silent node": (node(status=None), Level.WARN, "no message on status for 5 s", "no images"),
+    "silent node": (
+        node(status=None),
+        Level.WARN,
+        "no message on status for 7 s, nor on /diagnostics",
+        "ask again",
+    ),
     "lost": (
         node(status=StatusSeen("LOST", "moved by hand", "NOT_LOCALIZED", "low score")),
         Level.WARN,
