@@ -5,116 +5,30 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from geometry_msgs.msg import TransformStamped
+from doctor_robot import PERIOD_S, Robot, look, running
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
-from std_msgs.msg import Header
+from sensor_msgs.msg import CompressedImage, Image
 
 from pixloc_core.cli import main
-from pixloc_core.geometry import Pose
-from pixloc_ros.conversions import ns_to_stamp, pose_to_transform
 from pixloc_ros.doctor.check_images import check_images
 from pixloc_ros.doctor.collect import Subject, collect
 from pixloc_ros.doctor.findings import Finding, Level
 from pixloc_ros.doctor.judge import judge
 from pixloc_ros.doctor.snapshot import Snapshot
-from pixloc_ros.frames import TF_QOS, TF_STATIC_QOS
-from pixloc_ros.image_conversions import array_to_image
-from pixloc_ros.interfaces import LocalizationStatus, TFMessage
 from pixloc_ros.transport import find_config
-
-PERIOD_S = 0.05
-BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-FORWARD = Pose.from_Rt(
-    torch.tensor([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]).double(),
-    torch.tensor([0.3, 0.0, 0.0]).double(),
-)
-STILL = Pose.exp(torch.zeros(6, dtype=torch.float64))
-
-
-class Robot:
-    """A driver, odometry and a stand-in for the localizer, that publish in a thread."""
-
-    def __init__(self) -> None:
-        self.pixels = np.zeros((48, 64, 3), np.uint8)
-        self.encoding, self.calibrated, self.late_ns = "rgb8", (64, 48), 0
-        self.base_from_camera: Pose | None = FORWARD
-        self.driver, self.wheels = Node("camera"), Node("wheels")
-        self.localizer = Node("localizer")
-        self.images: Any = self.driver.create_publisher(Image, "image", BEST_EFFORT)
-        self._infos = self.driver.create_publisher(CameraInfo, "camera_info", 1)
-        self._tf = [self.wheels.create_publisher(TFMessage, "/tf", TF_QOS)]
-        self._static = self.driver.create_publisher(TFMessage, "/tf_static", TF_STATIC_QOS)
-        self._status = self.localizer.create_publisher(LocalizationStatus, "status", 10)
-        self.clock: Any = None
-        self.listen(BEST_EFFORT)
-
-    def listen(self, qos: QoSProfile) -> None:
-        """Subscribe as the localizer does."""
-        for kind, topic in ((Image, "image"), (CameraInfo, "camera_info")):
-            self.localizer.create_subscription(kind, topic, lambda _: None, qos)
-
-    def add_odometry(self) -> None:
-        """A second publisher of odom -> base_link."""
-        self._tf.append(self.localizer.create_publisher(TFMessage, "/tf", TF_QOS))
-
-    def publish(self) -> None:
-        stamp_ns = time.time_ns() - self.late_ns
-        header = Header(frame_id="camera_optical", stamp=ns_to_stamp(stamp_ns))
-        if self.images is not None:
-            image = array_to_image(self.pixels, self.encoding, header)
-            self.images.publish(image)
-        w, h = self.calibrated
-        info = CameraInfo(header=header, width=w, height=h, distortion_model="plumb_bob")
-        info.d, info.k = [0.0] * 5, [50.0, 0.0, w / 2, 0.0, 50.0, h / 2, 0.0, 0.0, 1.0]
-        self._infos.publish(info)
-        for publisher in self._tf:
-            publisher.publish(self._transform(STILL, "odom", "base_link", time.time_ns()))
-        if self.base_from_camera is not None:
-            static = self._transform(self.base_from_camera, "base_link", "camera_optical", 0)
-            self._static.publish(static)
-        state = LocalizationStatus.TRACKING
-        self._status.publish(LocalizationStatus(state=state, status=LocalizationStatus.LOCALIZED))
-        if self.clock is not None:
-            self.clock.publish(Clock(clock=ns_to_stamp(time.time_ns())))
-
-    @staticmethod
-    def _transform(pose: Pose, parent: str, child: str, stamp_ns: int) -> TFMessage:
-        transform: TransformStamped = pose_to_transform(pose, parent, child, stamp_ns)
-        return TFMessage(transforms=[transform])
 
 
 @pytest.fixture
 def robot(ros: Callable[..., None], spin, monkeypatch) -> Iterator[Robot]:
     monkeypatch.setenv("FASTDDS_DEFAULT_PROFILES_FILE", str(find_config("shm.xml")))
     ros()
-    robot = Robot()
-    for node in (robot.driver, robot.wheels, robot.localizer):
-        spin(node)
-    stop = threading.Event()
-
-    def work() -> None:
-        while not stop.wait(PERIOD_S):
-            robot.publish()
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    yield robot
-    stop.set()
-    thread.join(5.0)
-
-
-def look(**subject: Any) -> list[Finding]:
-    """What is not well, but for the map that is not named."""
-    findings = judge(collect(Subject(seconds=1.0, **subject)))
-    return [f for f in findings if f.level is not Level.OK and "no map" not in f.what]
+    with running(spin) as robot:
+        yield robot
 
 
 def test_a_healthy_robot_has_no_findings(robot):
