@@ -1,19 +1,28 @@
 """Limits for the numbers of a replay, from a YAML file, and the verdict."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
 
 from pixloc_core.errors import FormatError
+from pixloc_core.evaluation.consistency import AXES, SIGMAS
+from pixloc_core.evaluation.replay_summary import ReplaySummary
+from pixloc_core.localizer.supervisor import State
 
 _WORDS = {"min", "max", "if_known"}
 _SHOWN_LENGTH = 60
-# What stands in these depends on the run: a state that never came is not known.
-_OPEN_SECTIONS = ("latency_ms", "states_s", "failures")
+_SIGMAS = tuple(f"{sigma:g}_sigma" for sigma in SIGMAS)
+# Names in sections that are no dataclasses. Those of stages and failures depend on the replay.
+_NAMES: Mapping[str, Sequence[str]] = {
+    "states_s": tuple(State.__members__),
+    "covariance.coverage": _SIGMAS,
+    **{f"covariance.coverage.{sigma}": AXES for sigma in _SIGMAS},
+}
 
 
 @dataclass(frozen=True)
@@ -37,7 +46,8 @@ def read_thresholds(path: Path) -> tuple[Threshold, ...]:
     """Thresholds of a file with entries `dotted.key: {min: x, max: y, if_known: true}`.
 
     Raises:
-        FormatError: If it cannot be read, or says something else.
+        FormatError: If it cannot be read, says something else, or a key is not that of a number
+            of a `ReplaySummary`.
     """
     try:
         entries: Any = yaml.safe_load(path.read_text())
@@ -51,6 +61,7 @@ def read_thresholds(path: Path) -> tuple[Threshold, ...]:
 
 
 def _threshold(path: Path, key: str, entry: Any) -> Threshold:
+    _check_key(path, key)
     if not isinstance(entry, dict) or not entry.keys() & {"min", "max"} or entry.keys() - _WORDS:
         raise FormatError(
             f"{path}: {key}: {_shown(entry)}, expected min, max or both, and perhaps if_known"
@@ -75,9 +86,6 @@ def shortfalls(summary: Mapping[str, Any], thresholds: tuple[Threshold, ...]) ->
     Args:
         summary: As in `summary.json`.
         thresholds: What to hold it against.
-
-    Raises:
-        FormatError: If a key is not one of the summary's, or not that of a number.
     """
     lines = []
     for threshold in thresholds:
@@ -93,17 +101,40 @@ def shortfalls(summary: Mapping[str, Any], thresholds: tuple[Threshold, ...]) ->
 
 
 def _find(summary: Mapping[str, Any], key: str) -> float | None:
+    """The number of a key; None if it is not known, such as the time in a state never entered."""
     value: Any = summary
     for part in key.split("."):
-        if value is None:
-            # A whole section that is not known, such as the covariance.
-            return None
-        if not isinstance(value, Mapping) or part not in value:
-            if key.startswith(_OPEN_SECTIONS):
-                return None
-            known = ", ".join(value) if isinstance(value, Mapping) else "nothing below"
-            raise FormatError(f"threshold {key}: no {part!r} in the summary, it has {known}")
-        value = value[part]
-    if value is not None and not isinstance(value, int | float):
-        raise FormatError(f"threshold {key}: not a number")
-    return value
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value if isinstance(value, int | float) else None
+
+
+def _check_key(path: Path, key: str) -> None:
+    """Whether a key is one of a number of the summary; before a replay that may take an hour.
+
+    Raises:
+        FormatError: If it is not.
+    """
+    kind: Any = ReplaySummary
+    place = ""
+    for part in key.split("."):
+        names = _names(kind, place)
+        if names is not None and part not in names:
+            known = ", ".join(names) or "nothing below"
+            raise FormatError(
+                f"{path}: {key}: no {part!r} in {place or 'the summary'}, it has {known}"
+            )
+        kind = get_type_hints(kind)[part] if is_dataclass(kind) else get_args(kind)[1]
+        if isinstance(kind, UnionType):
+            # A section that a replay may lack.
+            kind = get_args(kind)[0]
+        place = f"{place}.{part}" if place else part
+    if kind not in (int, float):
+        below = ", ".join(_names(kind, place) or ())
+        raise FormatError(f"{path}: {key}: not a number" + (f", it has {below}" if below else ""))
+
+
+def _names(kind: Any, place: str) -> Sequence[str] | None:
+    """What a part of the summary may hold; None: that depends on the replay."""
+    if is_dataclass(kind):
+        return [field.name for field in fields(kind)]
+    return _NAMES.get(place) if get_origin(kind) is dict else ()

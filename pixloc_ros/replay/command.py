@@ -1,6 +1,7 @@
 """`pixloc replay`: what a localizer is worth on a bag; numbers, plots, verdict.
 
-Exit codes: 0 every threshold is met (or none was given); 1 one is missed; 2 it cannot be run.
+Exit codes: 0 every threshold is met (or none was given); 1 one is missed; 2 it cannot be run; 130
+it was interrupted.
 """
 
 import argparse
@@ -13,7 +14,8 @@ from pixloc_core.errors import FormatError
 if TYPE_CHECKING:
     from pixloc_ros.replay.job import ReplayJob
 
-_MODES = ("dds", "process")
+# Modes, and the options that have an effect in this one only.
+_OPTIONS = {"dds": ("rate",), "process": ("every", "budget_ms")}
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -22,7 +24,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "replay",
         help="replay a bag against the localizer, and judge what it says",
         description="Writes report.html, plots/, summary.json, images.csv, latency.csv, "
-        "estimate.tum and truth.tum. Exit code 0: thresholds met; 1: missed; 2: cannot be run.",
+        "estimate.tum and truth.tum. Exit code 0: thresholds met; 1: missed; 2: cannot be run; "
+        "130: interrupted.",
     )
     parser.add_argument("bag", type=Path, help="folder of the bag")
     parser.add_argument("--map", type=Path, required=True, help="feature map")
@@ -35,7 +38,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument(
         "--mode",
-        choices=_MODES,
+        choices=tuple(_OPTIONS),
         default="dds",
         help="dds: a node of its own, in real time; process: here, as fast as it goes, the same "
         "numbers every time (default %(default)s)",
@@ -46,6 +49,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "settings",
         nargs="*",
+        default=[],
         metavar="a.b=c",
         help="parameters of the node; bag.image=TOPIC etc.; bounds.position=0.1 etc.",
     )
@@ -70,20 +74,17 @@ def _add_start(parser: argparse.ArgumentParser) -> None:
         "--retrieval",
         nargs="?",
         const="",
-        metavar="IMAGES",
+        metavar="DIR",
         help="a retrieval node, too; the folder of the map's images where it has no index yet",
     )
 
 
 def _add_pace(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--rate", type=float, default=1.0, help="dds: speed (default 1)")
-    parser.add_argument(
-        "--every", type=int, default=1, metavar="N", help="process: only every N-th image"
-    )
+    parser.add_argument("--rate", type=float, help="dds: speed (default 1)")
+    parser.add_argument("--every", type=int, metavar="N", help="process: only every N-th image")
     parser.add_argument(
         "--budget-ms",
         type=float,
-        default=0.0,
         metavar="MS",
         help="process: pretend that an image takes so long; newer ones replace those that wait",
     )
@@ -100,13 +101,22 @@ def run(args: argparse.Namespace) -> int:
     from pixloc_ros.replay.process import ProcessPace, replay_in_process
 
     began = time.monotonic()
+    _check_mode(args)
+    paces = {name: getattr(args, name) for name in _OPTIONS["process"]}
+    pace = ProcessPace(**{name: value for name, value in paces.items() if value is not None})
     job = _job(args)
-    pace = ProcessPace(args.every, args.budget_ms)
-    job.out.mkdir(parents=True, exist_ok=True)
     replayed = replay_over_dds(job) if args.mode == "dds" else replay_in_process(job, pace)
     code = conclude(job, replayed)
     say(f"{time.monotonic() - began:.0f} s in all")
     return code
+
+
+def _check_mode(args: argparse.Namespace) -> None:
+    for mode, names in _OPTIONS.items():
+        for name in names:
+            if mode != args.mode and getattr(args, name) is not None:
+                option = f"--{name.replace('_', '-')}"
+                raise FormatError(f"{option} is for --mode {mode}, and would change nothing here")
 
 
 def _job(args: argparse.Namespace) -> "ReplayJob":
@@ -117,7 +127,8 @@ def _job(args: argparse.Namespace) -> "ReplayJob":
     """
     from pixloc_core.bags.reader import BagReader
     from pixloc_core.evaluation.thresholds import read_thresholds
-    from pixloc_ros.replay.inputs import find_initial_pose, read_truth
+    from pixloc_core.map.feature_map import FeatureMap
+    from pixloc_ros.replay.inputs import check_index, find_initial_pose, read_truth
     from pixloc_ros.replay.job import ReplayJob, find_exposures
     from pixloc_ros.replay.settings import read_settings
 
@@ -125,8 +136,9 @@ def _job(args: argparse.Namespace) -> "ReplayJob":
     bag = BagReader(args.bag)
     truth = read_truth(bag, args.gt, settings.layout)
     rig, stamps = find_exposures(bag, settings)
-    if not args.map.is_file():
-        raise FormatError(f"{args.map}: no such map")
+    feature_map = FeatureMap.open(args.map)
+    if args.retrieval is not None:
+        check_index(feature_map, args.retrieval)
     job = ReplayJob(
         name=args.bag.resolve().name,
         bag=bag,
@@ -138,7 +150,7 @@ def _job(args: argparse.Namespace) -> "ReplayJob":
         initial=find_initial_pose(args.initial, truth, int(stamps[0]), tuple(args.offset)),
         settings=settings,
         thresholds=read_thresholds(args.thresholds) if args.thresholds else (),
-        rate=args.rate,
+        rate=1.0 if args.rate is None else args.rate,
         retrieval=_retrieval_parameters(args),
     )
     job.check()

@@ -10,8 +10,11 @@ import yaml
 from pixloc_core.bags.reader import BagReader
 from pixloc_core.bags.topics import BagLayout
 from pixloc_core.bags.trajectory import Trajectory, read_tum
-from pixloc_core.errors import FormatError
+from pixloc_core.errors import FormatError, MapError
 from pixloc_core.geometry import Pose
+from pixloc_core.map.feature_map import FeatureMap
+from pixloc_core.retrieval.faiss_library import require_faiss
+from pixloc_core.retrieval.index import RetrievalIndex
 
 # Directions of the offset of a first pose: none of them is special.
 _DIRECTION = (0.6, -0.64, 0.48)
@@ -63,6 +66,32 @@ def find_initial_pose(
     if "," in how:
         return _pose_of_text(how)
     return read_initial_pose(Path(how))
+
+
+def check_index(feature_map: FeatureMap, images: str) -> None:
+    """Whether a retrieval node will find what it needs.
+
+    Args:
+        feature_map: The map.
+        images: Folder of its images, to make the index from where there is none that fits; empty:
+            there must be one.
+
+    Raises:
+        FormatError: If it will not.
+        ConfigError: If FAISS is not installed.
+        CheckpointError: If the weights of the descriptor cannot be used.
+    """
+    require_faiss()
+    if images:
+        if not Path(images).is_dir():
+            raise FormatError(f"--retrieval {images}: no such folder of map images")
+        return
+    try:
+        RetrievalIndex.open(feature_map)
+    except MapError as error:
+        raise FormatError(
+            f"{error}, or give the folder of the map's images: --retrieval DIR"
+        ) from error
 
 
 def _pose_of_text(text: str) -> Pose:

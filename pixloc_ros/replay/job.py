@@ -1,5 +1,6 @@
 """One replay from the bag to the verdict; shared by `pixloc replay` and the demo."""
 
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,7 @@ from pixloc_core.visualization.report_page import Verdict
 from pixloc_ros.replay.bag_sources import check_priors, find_mounting
 from pixloc_ros.replay.files import write_files
 from pixloc_ros.replay.pictures import BagPictures
+from pixloc_ros.replay.player import ReplayConfig
 from pixloc_ros.replay.report import ReplayReport, write_report
 from pixloc_ros.replay.rig import BagRig, find_rig
 from pixloc_ros.replay.session import ReplayPlan, ReplaySession
@@ -69,18 +71,35 @@ class ReplayJob:
         """Find out before the replay what it would miss.
 
         Raises:
-            PixlocError: If a setting does not fit, or the place of a camera, or poses that are
-                to be heard, are not in the bag.
+            PixlocError: If a setting does not fit, the place of a camera or poses that are to be
+                heard are not in the bag, its list of cuts is damaged, or nothing can be written.
         """
+        ReplayConfig(rate=self.rate)
+        read_cuts(self.bag.path)
         layout = self.settings.layout
         for camera in self.rig.cameras:
             find_mounting(self.bag, layout, camera.frame)
         check_priors(self.bag, layout, node_config(self.settings.parameters, layout).prior_source)
+        _check_folder(self.out)
 
     @property
     def first_ns(self) -> int:
         """Stamp of the first exposure."""
         return int(self.stamps[0])
+
+
+def _check_folder(out: Path) -> None:
+    """Make the folder for what is written.
+
+    Raises:
+        FormatError: If nothing can be written there.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FormatError(f"--out {out}: no folder can be made ({error.strerror})") from error
+    if not os.access(out, os.W_OK):
+        raise FormatError(f"--out {out}: nothing can be written there (Permission denied)")
 
 
 def find_exposures(bag: BagReader, settings: ReplaySettings) -> tuple[BagRig, Stamps]:
@@ -153,7 +172,7 @@ def conclude(job: ReplayJob, replayed: Replayed) -> int:
         0, or 1 if the replay is judged and missed a threshold.
 
     Raises:
-        PixlocError: If a threshold is not one of the summary's, or the map cannot be used.
+        PixlocError: If the map cannot be used any more; the numbers are written all the same.
     """
     began = time.monotonic()
     cuts = read_cuts(job.bag.path)

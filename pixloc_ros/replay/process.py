@@ -32,15 +32,13 @@ from pixloc_ros.prior_poses import InitialPose, configured_pose
 from pixloc_ros.replay.bag_sources import BagFrames, BagPriors
 from pixloc_ros.replay.job import Replayed, ReplayJob, say
 from pixloc_ros.replay.rig import Arrival
-from pixloc_ros.replay.settings import node_values
+from pixloc_ros.replay.settings import OF_ROS, node_values
 from pixloc_ros.retrieval_client import LocalRetrieval
 from pixloc_ros.retrieval_config import RetrievalNodeConfig
 from pixloc_ros.retrieval_server import RetrievalServer
 from pixloc_ros.rig_messages import is_too_soon
 
 _CONFIDENCE_PERIOD_NS = 3 * NANOSECONDS
-# Parameters that a node has of rclpy.
-_OF_ROS = ("use_sim_time", "qos_overrides.")
 
 
 @dataclass(frozen=True)
@@ -60,6 +58,15 @@ class ProcessPace:
             raise ConfigError(f"--every is {self.every}, expected 1 or more")
         if not 0 <= self.budget_ms < 1e6:
             raise ConfigError(f"--budget-ms is {self.budget_ms}, expected 0 or more")
+
+    @property
+    def chosen(self) -> str:
+        """Which images arrive, in words: "every image", "every 3rd image"."""
+        if self.every == 1:
+            return "every image"
+        is_teen = self.every % 100 in (11, 12, 13)
+        ending = "th" if is_teen else {1: "st", 2: "nd", 3: "rd"}.get(self.every % 10, "th")
+        return f"every {self.every}{ending} image"
 
 
 @dataclass
@@ -235,7 +242,7 @@ class _Worker:
 def _parameters(job: ReplayJob) -> dict[str, Any]:
     """Parameters as the node of a replay over DDS would have them."""
     values = node_values(job.settings.parameters, job.settings.layout)
-    values = {name: v for name, v in values.items() if not name.startswith(_OF_ROS)}
+    values = {name: v for name, v in values.items() if not name.startswith(OF_ROS)}
     return {**values, "map": str(job.map_path), "saved_pose_filepath": ""}
 
 
@@ -254,7 +261,7 @@ def _replayed(job: ReplayJob, pace: ProcessPace, record: _Record) -> Replayed:
         first_prior_ns=None if job.initial is None else job.first_ns,
         budget_ms=pace.budget_ms,
     )
-    notes = [("replayed in process, every n-th image", str(pace.every))]
+    notes = [("replayed in process", pace.chosen)]
     if pace.budget_ms:
         notes.append(("time said to be taken by an image", f"{pace.budget_ms:g} ms"))
     return Replayed(run, record.confidence, notes)

@@ -79,6 +79,30 @@ class ReplayPlan:
     saved_pose: Path | None = None
 
 
+@dataclass
+class _IndexNews:
+    """What the retrieval node says of its index.
+
+    Attributes:
+        is_open: It can be asked.
+        has_failed: There is none, and none is being made.
+        said: In words.
+        newest_s: When these changed last, on the steady clock.
+    """
+
+    is_open: bool = False
+    has_failed: bool = False
+    said: str = ""
+    newest_s: float = 0.0
+
+    def hear(self, entry: DiagnosticStatus) -> None:
+        """An entry of /diagnostics."""
+        self.is_open = entry.level == DiagnosticStatus.OK
+        self.has_failed = entry.level == DiagnosticStatus.ERROR
+        if entry.message != self.said:
+            self.said, self.newest_s = entry.message, time.monotonic()
+
+
 class ReplaySession:
     """Starts everything in its `with` block, and ends it there.
 
@@ -132,7 +156,8 @@ class ReplaySession:
         )
         self._initialpose = self._node.create_publisher(PoseWithCovarianceStamped, _INITIALPOSE, 1)
         self._said = "nothing on /diagnostics"
-        self._is_working = self._has_failed = self._has_retrieval = False
+        self._is_working = self._has_failed = False
+        self._index = _IndexNews()
         self._node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         self._thread = threading.Thread(target=self._spin, name="recorder", daemon=True)
         self._thread.start()
@@ -163,15 +188,13 @@ class ReplaySession:
         deadline = time.monotonic() + timeout
         topics = (*self.rig.topics, layout.tf, layout.tf_static, layout.prior_pose)
         # A node that cannot be configured does not subscribe, and says why.
-        silent = self.replayer.wait_for_subscribers(
-            topics, timeout, lambda: self.localizer.alive and not self._has_failed
-        )
+        silent = self.replayer.wait_for_subscribers(topics, timeout, self._is_coming_up)
         while not silent and not self._initialpose.get_subscription_count():
-            if time.monotonic() > deadline or not self.localizer.alive:
+            if time.monotonic() > deadline or not self._is_coming_up():
                 silent = _INITIALPOSE
             time.sleep(_POLL_S)
         while not silent and not self._is_working:
-            if time.monotonic() > deadline or not self.localizer.alive or self._has_failed:
+            if time.monotonic() > deadline or not self._is_coming_up():
                 self._fail(f"did not come up: {self._said}")
             time.sleep(_POLL_S)
         if silent:
@@ -181,15 +204,33 @@ class ReplaySession:
             self._wait_for_retrieval(self.retrieval)
         self.replayer.announce()
 
-    def _wait_for_retrieval(self, node: NodeProcess) -> None:
-        """Wait until the index is open.
+    def _is_coming_up(self) -> bool:
+        """Whether the localizer may still come up.
 
         Raises:
-            ReplayError: If the node dies or takes too long.
+            ReplayError: If the retrieval node cannot: there is no need to wait for the other.
         """
-        deadline = time.monotonic() + self._plan.start_timeout_s
-        while not self._has_retrieval:
-            if time.monotonic() > deadline or not node.alive:
+        if self.retrieval is not None:
+            self._check_retrieval(self.retrieval)
+        return self.localizer.alive and not self._has_failed
+
+    def _check_retrieval(self, node: NodeProcess) -> None:
+        if self._index.has_failed:
+            raise ReplayError(f"the retrieval node did not come up: {self._index.said}")
+        if not node.alive:
+            raise ReplayError(f"the retrieval node did not come up:\n{node.last_words()}")
+
+    def _wait_for_retrieval(self, node: NodeProcess) -> None:
+        """Wait until the index is open; one that is being made may take long, if it goes on.
+
+        Raises:
+            ReplayError: If the node dies, says that there is none, or says nothing new for long.
+        """
+        began = time.monotonic()
+        while not self._index.is_open:
+            self._check_retrieval(node)
+            newest = max(began, self._index.newest_s)
+            if time.monotonic() > newest + self._plan.start_timeout_s:
                 raise ReplayError(f"the retrieval node did not come up:\n{node.last_words()}")
             time.sleep(_POLL_S)
 
@@ -238,8 +279,8 @@ class ReplaySession:
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for entry in message.status:
-            if "retrieval" in entry.name and entry.level == DiagnosticStatus.OK:
-                self._has_retrieval = True
+            if "retrieval" in entry.name:
+                self._index.hear(entry)
             if entry.name.endswith("localization"):
                 self._said = entry.message
                 # An image that cannot be used says nothing about the map.

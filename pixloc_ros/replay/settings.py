@@ -6,6 +6,7 @@ what counts as wrong; anything else is a parameter of the localizer node.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from pixloc_core.config import load
 from pixloc_core.errors import ConfigError
 from pixloc_core.evaluation.replay_judgement import ReplayBounds
 from pixloc_ros.node_config import NodeConfig
-from pixloc_ros.parameters import Settings, settings
+from pixloc_ros.parameters import Settings, default_of, settings
 
 _LAYOUT, _BOUNDS = "bag.", "bounds."
+# Parameters that every node has of rclpy.
+OF_ROS = ("use_sim_time", "qos_overrides.", "start_type_description_service")
 # Names under which a parameter file may speak to the node.
 _NODES = ("/**", "localizer", "/localizer", "/**/localizer")
 
@@ -51,7 +54,7 @@ def node_values(parameters: Parameters, layout: BagLayout) -> dict[str, Any]:
 
 
 def node_config(parameters: Parameters, layout: BagLayout) -> NodeConfig:
-    """What the node makes of them; those that it does not know are left to it.
+    """What the node makes of them; those of rclpy are left to it.
 
     Raises:
         ConfigError: If a value does not fit.
@@ -68,6 +71,8 @@ def read_settings(params_file: Path | None, overrides: Sequence[str]) -> ReplayS
         ConfigError: If the file is none, or an entry is malformed, unknown or out of range.
     """
     parameters = read_parameters(params_file) if params_file is not None else {}
+    for name, value in parameters.items():
+        _check_parameter(f"{params_file}: ", name, value)
     layout = [o.removeprefix(_LAYOUT) for o in overrides if o.startswith(_LAYOUT)]
     bounds = [o.removeprefix(_BOUNDS) for o in overrides if o.startswith(_BOUNDS)]
     for override in overrides:
@@ -76,6 +81,7 @@ def read_settings(params_file: Path | None, overrides: Sequence[str]) -> ReplayS
             raise ConfigError(f"{override!r}, expected name=value")
         if not name.startswith((_LAYOUT, _BOUNDS)):
             parameters[name] = _value(override, text)
+            _check_parameter("", name, parameters[name])
     return ReplaySettings(
         parameters, load(BagLayout, overrides=layout), load(ReplayBounds, overrides=bounds)
     )
@@ -103,6 +109,23 @@ def read_parameters(path: Path) -> dict[str, Any]:
     if not found:
         raise ConfigError(f"{path}: no parameters, expected /**: ros__parameters: ...")
     return found
+
+
+def _check_parameter(where: str, name: str, value: object) -> None:
+    """A node would warn of one that it does not know, and go on without.
+
+    Raises:
+        ConfigError: If the node has no such parameter, or it is a list and the value is none.
+    """
+    known = dict(settings())
+    if name.startswith(OF_ROS):
+        return
+    if name not in known:
+        near = get_close_matches(name, known, n=1)
+        hint = f", did you mean {near[0]}?" if near else " (config/localizer.yaml has them all)"
+        raise ConfigError(f"{where}no parameter {name!r} of the localizer{hint}")
+    if isinstance(default_of(known[name]), list) and not isinstance(value, list):
+        raise ConfigError(f"{where}{name} is a list: write {name}=[{value}]")
 
 
 def _flat(entries: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,6 +1,7 @@
 """`pixloc replay` on a small room: numbers that repeat, verdicts, kidnaps, late images."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from pixloc_core.bags.reader import BagReader
 from pixloc_core.bags.trajectory import read_tum
 from pixloc_core.cli import main
 from pixloc_ros.replay import session
+from pixloc_ros.replay.process import ProcessPace
+from pixloc_ros.replay.session import ReplayError, ReplayPlan, ReplaySession
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 SECONDS = 3.0
@@ -110,6 +113,7 @@ def test_an_image_that_takes_its_time_lets_newer_ones_replace_those_that_wait(
 def test_only_every_third_image_is_replayed_when_so_told(drive: ToyDrive, tmp_path: Path) -> None:
     assert replay(drive, tmp_path, "--every", "3") == 0
     assert summary(tmp_path)["images"]["total"] == 5
+    assert "every 3rd image" in (tmp_path / "report.html").read_text()
 
 
 def test_a_kidnapped_robot_falls_silent_and_publishes_nothing_wrong(
@@ -158,7 +162,20 @@ def test_the_exit_code_is_the_verdict(
         (["bag.camera_frame=elsewhere"], "no transform base_link <- elsewhere"),
         (["localizer.nonsense=1"], "nonsense"),
         (["cameras=[left,right]"], "no image of camera left: nothing on '/left/image' or"),
-        (["--map", "{tmp}/missing.h5"], "missing.h5: no such map"),
+        (["--map", "{tmp}/missing.h5"], "missing.h5: no such feature map"),
+        (["--map", "{tmp}"], "a folder, expected a feature map file"),
+        (["--every", "0"], "replay: --every is 0, expected 1 or more"),
+        (["--rate", "0.5"], "--rate is for --mode dds, and would change nothing here"),
+        (["--mode", "dds", "--every", "2"], "--every is for --mode process"),
+        (["--mode", "dds", "--budget-ms", "0"], "--budget-ms is for --mode process"),
+        (["--mode", "dds", "--rate", "0"], "rate is 0.0, expected at least 0.01"),
+        (["foo=1"], "no parameter 'foo' of the localizer"),
+        (["--mode", "dds", "foo=1"], "no parameter 'foo' of the localizer"),
+        (["--thresholds", "{tmp}/slip.yaml"], "slip.yaml: availability.nonsense: no 'nonsense'"),
+        (["--retrieval"], "give the folder of the map's images: --retrieval DIR"),
+        (["--mode", "dds", "--retrieval"], "give the folder of the map's images: --retrieval DIR"),
+        (["--retrieval", "{tmp}/nowhere"], "nowhere: no such folder of map images"),
+        (["--out", "{tmp}/slip.yaml"], "slip.yaml: no folder can be made"),
     ],
 )
 def test_what_cannot_be_run_ends_with_exit_code_2_before_anything_starts(
@@ -168,21 +185,42 @@ def test_what_cannot_be_run_ends_with_exit_code_2_before_anything_starts(
     options: list[str],
     expected: str,
 ) -> None:
+    if "--retrieval" in options:
+        pytest.importorskip("faiss", reason="needs faiss-cpu (the extra `retrieval`)")
+    (tmp_path / "slip.yaml").write_text("availability.nonsense: {min: 1}\n")
     filled = [option.format(tmp=tmp_path) for option in options]
     assert replay(drive, tmp_path / "out", *filled) == 2
     said = capsys.readouterr().err
     assert expected in said
     assert said.count("\n") == 1
-    assert not (tmp_path / "out" / "report.html").exists()
+    assert not (tmp_path / "out").exists()
 
 
-def test_a_threshold_for_a_number_that_does_not_exist_cannot_be_run(
+def test_a_damaged_list_of_cuts_is_found_before_the_replay(
     drive: ToyDrive, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = tmp_path / "t.yaml"
-    path.write_text("availability.nonsense: {min: 1}\n")
-    assert replay(drive, tmp_path / "out", "--every", "5", "--thresholds", str(path)) == 2
-    assert "no 'nonsense' in the summary" in capsys.readouterr().err
+    edit_bag(BagReader(drive.bag), tmp_path / "bag", BagEdit(image_latency_s=0.1))
+    (tmp_path / "bag" / "cuts.yaml").write_text("cuts: [1]")
+    assert replay(drive, tmp_path / "out", bag=tmp_path / "bag") == 2
+    assert "cuts.yaml: not a list of cuts" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_arguments_only_those_that_are_needed_are_asked_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["replay"])
+    assert "required: bag, --map, --out (see" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("every", "word"),
+    [(2, "2nd"), (3, "3rd"), (4, "4th"), (11, "11th"), (21, "21st"), (112, "112th")],
+)
+def test_the_images_that_arrive_are_told_in_words(every: int, word: str) -> None:
+    assert ProcessPace(every).chosen == f"every {word} image"
+    assert ProcessPace().chosen == "every image"
 
 
 @pytest.mark.parametrize(
@@ -216,6 +254,28 @@ def test_a_domain_with_a_live_robot_is_refused(
     assert f"{expected} runs in domain {ros_domain} already: choose another" in said
     assert said.count("\n") == 1
     assert not (tmp_path / "node.log").exists()
+
+
+def test_what_the_retrieval_node_cannot_do_ends_the_replay_as_soon_as_it_says_so(
+    drive: ToyDrive, tmp_path: Path
+) -> None:
+    pytest.importorskip("faiss", reason="needs faiss-cpu (the extra `retrieval`)")
+    # Longer than the test may take: nobody waits for the end of this time.
+    plan = ReplayPlan(
+        "drive",
+        drive.bag,
+        drive.map_path,
+        tmp_path / "node.log",
+        retrieval={},
+        start_timeout_s=600,
+    )
+    began = time.monotonic()
+    with (
+        ReplaySession(plan) as live,
+        pytest.raises(ReplayError, match=r"retrieval node did not come up: .*no such retrieval"),
+    ):
+        live.wait_until_ready()
+    assert time.monotonic() - began < 300
 
 
 def test_a_node_over_dds_gives_the_poses_of_a_replay_in_process(

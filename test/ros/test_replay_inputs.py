@@ -103,11 +103,11 @@ def test_a_truth_that_is_none_is_refused(drive: ToyDrive, where: str, expected: 
 def test_settings_are_sorted_into_node_bag_and_bounds(tmp_path: Path) -> None:
     path = tmp_path / "p.yaml"
     path.write_text(
-        "/**: {ros__parameters: {tf_rate: 5.0, localizer: {min_score: 0.3}}}\n"
+        "/**: {ros__parameters: {tf_rate: 5.0, localizer: {verification: {min_score: 0.3}}}}\n"
         "localizer: {ros__parameters: {tf_rate: 7.0}}\n"
     )
     words = [
-        "localizer.min_score=0.4",
+        "localizer.verification.min_score=0.4",
         "cameras=[a,b]",
         "weights=",
         "bag.image=/i",
@@ -116,7 +116,7 @@ def test_settings_are_sorted_into_node_bag_and_bounds(tmp_path: Path) -> None:
     found = read_settings(path, words)
     assert found.parameters == {
         "tf_rate": 7.0,
-        "localizer.min_score": 0.4,
+        "localizer.verification.min_score": 0.4,
         "cameras": ["a", "b"],
         "weights": "",
     }
@@ -131,7 +131,10 @@ def test_settings_are_sorted_into_node_bag_and_bounds(tmp_path: Path) -> None:
         ("=3", "expected name=value"),
         ("bag.nonsense=/i", "nonsense"),
         ("bounds.position=-1", "position"),
-        ("a=[", "not YAML"),
+        ("weights=[", "not YAML"),
+        ("foo=1", "no parameter 'foo' of the localizer"),
+        ("tf_rat=1.0", "no parameter 'tf_rat' of the localizer, did you mean tf_rate?"),
+        ("cameras=cam0,cam1", r"cameras is a list: write cameras=\[cam0,cam1\]"),
     ],
 )
 def test_a_malformed_setting_is_named(word: str, expected: str) -> None:
@@ -147,6 +150,31 @@ def test_a_file_without_parameters_of_the_node_is_named(tmp_path: Path, text: st
         read_settings(path, [])
     with pytest.raises(ConfigError, match="cannot read"):
         read_settings(tmp_path / "missing.yaml", [])
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ("foo: 1", "no parameter 'foo'"),
+        (
+            "localizer: {verification: {min_scor: 0.3}}",
+            "did you mean localizer.verification.min_score?",
+        ),
+        ("cameras: cam0", r"cameras is a list: write cameras=\[cam0\]"),
+    ],
+)
+def test_a_file_with_a_parameter_that_does_not_fit_is_named(
+    tmp_path: Path, entry: str, expected: str
+) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text(f"/**: {{ros__parameters: {{{entry}}}}}\n")
+    with pytest.raises(ConfigError, match=rf"p\.yaml: .*{expected}"):
+        read_settings(path, [])
+
+
+def test_parameters_that_every_node_has_are_let_through(tmp_path: Path) -> None:
+    found = read_settings(None, ["use_sim_time=true", "qos_overrides./tf.subscription.depth=5"])
+    assert found.parameters["use_sim_time"] is True
 
 
 def test_stamps_of_late_images_are_those_of_their_headers(drive: ToyDrive) -> None:

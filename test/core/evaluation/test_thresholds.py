@@ -1,6 +1,8 @@
 """Limits from a file, and what misses them."""
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,24 +46,64 @@ def test_what_is_not_known_fails_unless_it_may_be_unknown() -> None:
         assert shortfalls(SUMMARY, (Threshold(key, **limits, if_known=True),)) == []
 
 
-@pytest.mark.parametrize("key", ["availability.nonsense", "nonsense", "events", "kidnaps"])
-def test_a_key_that_is_no_number_of_the_summary_is_refused(key: str) -> None:
-    with pytest.raises(FormatError, match=f"threshold {key}"):
-        shortfalls(SUMMARY, (Threshold(key, low=0.0),))
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("availability.nonsense", "no 'nonsense' in availability, it has of_taken, of_all"),
+        ("nonsense", "no 'nonsense' in the summary, it has name, seconds"),
+        ("kidnaps", "not a number, it has count, undetected"),
+        ("kidnaps.events", "not a number"),
+        ("name", "not a number"),
+        ("seconds.max", "no 'max' in seconds, it has nothing below"),
+        ("ate_aligned.position.p51", "no 'p51' in ate_aligned.position"),
+        ("latency_ms.total.nonsense", "no 'nonsense' in latency_ms.total"),
+        ("states_s.TRAKING", "no 'TRAKING' in states_s, it has UNINITIALIZED"),
+        ("covariance.coverage.2_sigma.rot", "no 'rot' in covariance.coverage.2_sigma, it has x"),
+    ],
+)
+def test_a_key_that_is_no_number_of_a_summary_is_refused(
+    tmp_path: Path, key: str, expected: str
+) -> None:
+    path = tmp_path / "t.yaml"
+    path.write_text(f"{key}: {{min: 1}}\n")
+    with pytest.raises(FormatError, match=rf"t\.yaml: {key}: {expected}"):
+        read_thresholds(path)
+
+
+def numbers_of(section: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Dotted names of all numbers, also of those that are not known."""
+    for name, value in section.items():
+        if isinstance(value, Mapping):
+            yield from numbers_of(value, f"{prefix}{name}.")
+        elif not isinstance(value, str | list):
+            yield f"{prefix}{name}"
+
+
+def test_every_number_of_a_summary_is_a_key(tmp_path: Path) -> None:
+    keys = list(numbers_of(judged_summary("pppnpwpp", 4)))
+    assert len(keys) > 100
+    path = tmp_path / "t.yaml"
+    path.write_text("".join(f"{key}: {{max: 1}}\n" for key in [*keys, "states_s.LOST"]))
+    assert [threshold.key for threshold in read_thresholds(path)] == [*keys, "states_s.LOST"]
 
 
 def test_a_file_is_read_with_its_limits(tmp_path: Path) -> None:
     path = tmp_path / "t.yaml"
-    path.write_text("a.b: {min: 1}\nc: {min: 0, max: 2.5, if_known: true}\n")
+    path.write_text("seconds: {min: 1}\nate.count: {min: 0, max: 2.5, if_known: true}\n")
     assert read_thresholds(path) == (
-        Threshold("a.b", low=1.0),
-        Threshold("c", low=0.0, high=2.5, if_known=True),
+        Threshold("seconds", low=1.0),
+        Threshold("ate.count", low=0.0, high=2.5, if_known=True),
     )
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "- a", "a: 3", "a: {}", "a: {least: 3}", "a: {min: x}", "a: {min: 1, if_known: 3}", "{"],
+    [
+        "",
+        "- a",
+        "{",
+        *(f"seconds: {x}" for x in ("3", "{}", "{least: 3}", "{min: x}", "{min: 1, if_known: 3}")),
+    ],
 )
 def test_a_file_that_says_something_else_is_named(tmp_path: Path, text: str) -> None:
     path = tmp_path / "t.yaml"
@@ -74,8 +116,10 @@ def test_a_file_that_says_something_else_is_named(tmp_path: Path, text: str) -> 
 
 def test_a_file_of_something_else_is_told_in_one_short_line(tmp_path: Path) -> None:
     path = tmp_path / "localizer.yaml"
-    path.write_text("/**: {ros__parameters: {" + ", ".join(f"p{i}: {i}" for i in range(99)) + "}}")
-    with pytest.raises(FormatError, match=r"/\*\*: \{'ros__parameters'.*\.\.\., exp") as caught:
+    path.write_text(
+        "seconds: {ros__parameters: {" + ", ".join(f"p{i}: {i}" for i in range(99)) + "}}"
+    )
+    with pytest.raises(FormatError, match=r"seconds: \{'ros__parameters'.*\.\.\., exp") as caught:
         read_thresholds(path)
     assert len(str(caught.value)) < len(str(path)) + 140
 
