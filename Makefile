@@ -28,7 +28,7 @@ venv: $(STAMPS)/package $(STAMPS)/interfaces
 # On busy cores the threads of one small computation wait for each other most of the time.
 test: export OMP_NUM_THREADS ?= 1
 test: venv
-	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_FLAGS)
 
 demo: venv
 	$(BIN)/python -m pixloc_ros.demo --stream $(STREAM) extractor.kind=$(FEATURES)

@@ -9,6 +9,14 @@ import pytest
 os.environ.setdefault("ROS_PYTHON_CHECK_FIELDS", "1")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+ROS = REPOSITORY / "test/ros"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where several processes share the work, each file runs in one; ROS as a whole in one."""
+    for item in items:
+        group = "ros" if ROS in item.path.parents else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")

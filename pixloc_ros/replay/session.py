@@ -352,8 +352,8 @@ def find_occupant(
 def is_free(domain: int) -> bool:
     """Whether no participant of a domain listens on this machine, as far as its ports tell."""
     begin = 7400 + 250 * domain
-    # Discovery by multicast, and the first participant's own port.
-    for port in (begin, begin + 10):
+    # Discovery by multicast, and the first participants, of which the very first may have left.
+    for port in (begin, *range(begin + 10, begin + 30, 2)):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             try:
                 probe.bind(("", port))
